@@ -1,0 +1,30 @@
+"""Why a batch was not taken, in the two kinds that a sender must tell apart: do not send again, or do."""
+
+from __future__ import annotations
+
+
+class CollectorError(Exception):
+    """The request was not taken."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class PermanentError(CollectorError):
+    """The data cannot be used; sending it again does not help."""
+
+
+class TooLargeError(PermanentError):
+    """The request is larger than the collector takes."""
+
+
+class TransientError(CollectorError):
+    """The collector cannot take the data now; send it again later."""
+
+    def __init__(self, message: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StartError(CollectorError):
+    """The collector could not start."""

@@ -1,0 +1,76 @@
+"""Makes the app: the frame, the pages, the protection. Nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+
+from dash import Dash
+from flask import Flask, Response, request
+
+from apm_ui.api import register_api
+from apm_ui.page import find_page, mount
+from apm_ui.pages import PAGES
+from apm_ui.security import protect
+from apm_ui.shell import install_shell, shell
+from apm_ui.sources import Sources
+from apm_ui.theme import HEAD_SCRIPT, css_variables
+
+_INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{%title%}</title>
+<link rel="icon" href="data:,">
+<script>HEAD_SCRIPT</script>
+<style>CSS_VARIABLES</style>
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<noscript>Spanwise draws its pages with JavaScript; the same data is at /api/v1/openapi.json.</noscript>
+<footer>{%config%}{%scripts%}{%renderer%}</footer>
+</body>
+</html>"""
+
+
+def create_app(sources: Sources, *, hosts: Collection[str] = ()) -> Dash:
+    """The UI over `sources`; it answers on loopback names and on `hosts`."""
+    app = Dash(
+        "apm_ui",
+        title="Spanwise",
+        update_title="",
+        assets_folder=str(Path(__file__).parent / "assets"),
+        index_string=_INDEX.replace("HEAD_SCRIPT", HEAD_SCRIPT).replace("CSS_VARIABLES", css_variables()),
+        serve_locally=True,
+        compress=True,
+        suppress_callback_exceptions=True,
+        add_log_handler=False,
+    )
+    pages = [module.PAGE for module in PAGES]
+    app.layout = shell(pages)
+    install_shell(app, pages, sources)
+    mount(app, PAGES, sources)
+    register_api(app.server, sources)
+    _mark_missing_pages(app)
+    protect(app, hosts=hosts, inline_scripts=[_csp_hash(HEAD_SCRIPT), *app.csp_hashes()])
+    return app
+
+
+def _mark_missing_pages(app: Dash) -> None:
+    """Answer 404 where no page lives; the frame still comes, and says so."""
+    server: Flask = app.server
+
+    @server.after_request
+    def mark(response: Response) -> Response:
+        is_page = request.url_rule is not None and request.url_rule.rule == "/<path:path>"
+        if is_page and response.status_code == 200 and find_page(PAGES, request.path) is None:
+            response.status_code = 404
+        return response
+
+
+def _csp_hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

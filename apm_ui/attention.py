@@ -1,0 +1,97 @@
+"""What needs attention, worst first: facts that follow from the numbers alone, each with its size and a link."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from apm_analysis.red import ServiceRed
+from apm_analysis.slo.burn_rate import SloStatus
+from apm_analysis.slow_queries import SlowQuery
+from apm_ui.components.slo_cards import hour_window
+from apm_ui.components.text import count, duration, percent
+from apm_ui.filters import Filters
+
+MOST_ROWS = 5
+# A service is named when at least this share of its requests failed, and enough came to judge it.
+FAILING_SHARE, BADLY_FAILING_SHARE, ENOUGH_REQUESTS = 0.01, 0.05, 20
+# A statement is named when it takes this share of all database time, and the database time itself matters.
+DOMINANT_SHARE, NOTICEABLE_NS_PER_S = 0.4, 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """One row: `subject` and `problem` make a sentence, `effect` says what it costs; `values` is its sparkline."""
+
+    state: str
+    subject: str
+    problem: str
+    effect: str
+    href: str
+    link_text: str
+    values: tuple[float | None, ...] = ()
+
+
+def find_attention(
+    statuses: Iterable[SloStatus],
+    services: Sequence[ServiceRed],
+    queries: Sequence[SlowQuery],
+    filters: Filters,
+) -> list[Attention]:
+    """Burning objectives, then failing services that no objective speaks for, then a dominant statement."""
+    burning = [status for status in statuses if status.state in {"critical", "warn"}]
+    spoken_for = {status.objective.service for status in burning}
+    rows = [_objective(status, filters) for status in burning]
+    rows += [_service(red, filters) for red in services if is_failing(red) and red.service not in spoken_for]
+    rows += [_statement(query, filters) for query in queries[:1] if _is_dominant(query, filters)]
+    return rows
+
+
+def is_failing(red: ServiceRed) -> bool:
+    """Whether enough of a service's requests failed to say so."""
+    return red.count >= ENOUGH_REQUESTS and red.failed_share >= FAILING_SHARE
+
+
+def failing_state(red: ServiceRed) -> str:
+    """The state that follows from the share of failed requests."""
+    if not is_failing(red):
+        return "ok"
+    return "critical" if red.failed_share >= BADLY_FAILING_SHARE else "warn"
+
+
+def _objective(status: SloStatus, filters: Filters) -> Attention:
+    objective, hour = status.objective, hour_window(status)
+    if any(rule.is_firing for rule in status.rules) and hour and hour.total:
+        what = objective.indicator.operation or objective.service
+        share = percent(hour.bad / hour.total)
+        problem = f"is burning: {share} of {what} requests {objective.indicator.bad_words} in the last hour."
+    elif status.budget_left is not None and status.budget_left < 0:
+        problem = f"has spent its budget: {count(status.bad - status.allowed_bad)} failures more than allowed."
+    else:
+        problem = f"has {percent(status.budget_left, 1)} of its error budget left."
+    href = filters.only_shared().with_params(slo=objective.name).link("/slos")
+    left = tuple(left for _, left in status.series[-60:])
+    return Attention(status.state, objective.display_name, problem, status.exhaustion.sentence, href, "Open SLO", left)
+
+
+def _service(red: ServiceRed, filters: Filters) -> Attention:
+    problem = f"fails {percent(red.failed_share)} of its requests."
+    effect = f"{count(red.failed_count)} of {count(red.count)} requests failed; p95 is {duration(red.p95_ns)}."
+    link = replace(filters.only_shared(), service=red.service).with_params(status="error").link("/traces")
+    shares = tuple(point.failed_count / point.count if point.count else None for point in red.series)
+    return Attention(failing_state(red), red.service, problem, effect, link, "See failed traces", shares)
+
+
+def _is_dominant(query: SlowQuery, filters: Filters) -> bool:
+    per_second = query.total_ns * 1e9 / max(1, filters.time_range.duration_ns)
+    return query.share_of_total >= DOMINANT_SHARE and per_second >= NOTICEABLE_NS_PER_S
+
+
+def _statement(query: SlowQuery, filters: Filters) -> Attention:
+    words = " ".join(query.text.split())
+    subject = words if len(words) <= 60 else f"{words[:57]}…"
+    problem = f"takes {percent(query.share_of_total, 1)} of all database time."
+    calls = f"{count(query.count)} calls from {query.service}"
+    effect = f"{calls}, p95 {duration(query.p95_ns)}, {duration(query.total_ns)} in all."
+    link = filters.only_shared().with_params(statement=query.statement_id).link("/queries")
+    return Attention("warn", subject, problem, effect, link, "Open query")

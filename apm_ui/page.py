@@ -1,0 +1,193 @@
+"""A page's place in the app, and the one callback that keeps the open page up to date.
+
+`mount` gives every page the same life: its address, loading, refresh, error panel. A refresh answers `no_update`
+when neither the store's version, nor the address, nor (for ranges that end now) the minute has changed.
+The browser (assets/refresh.js) puts in place only what differs from the page it shows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash.development.base_component import Component
+
+from apm_store.api import StoreError
+from apm_store.query import MINUTE_NS, StoreStats
+from apm_ui.components import text
+from apm_ui.components.empty import error_panel
+from apm_ui.filters import FilterError, Filters, parse_filters
+from apm_ui.sources import Sources
+
+LOG = logging.getLogger(__name__)
+# A page that takes long to make is made less often, so that watching it costs about a twentieth of one core.
+REST_PER_WORK = 20
+LONGEST_REST_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a page lives. `path` may hold variables, `/traces/<trace_id>`; they arrive in `filters.params`."""
+
+    slug: str
+    path: str
+    title: str
+    order: int
+    icon: str
+    group: str = ""
+    in_nav: bool = True
+
+    def match(self, pathname: str) -> dict[str, str] | None:
+        """The path's variables when `pathname` is an address of this page, else None."""
+        pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", self.path)
+        found = re.fullmatch(pattern, pathname.rstrip("/") or "/")
+        return {name: unquote(value) for name, value in found.groupdict().items()} if found else None
+
+
+class PageModule(Protocol):
+    """What every module in `pages/` offers; it may also have `callbacks(app, sources)`."""
+
+    PAGE: Page
+
+    def load(self, sources: Sources, filters: Filters) -> Any:
+        """Ask everything the page shows; gives a frozen view-model."""
+        ...
+
+    def view(self, model: Any) -> Component:
+        """Draw the view-model; asks nothing."""
+        ...
+
+
+def find_page(modules: Sequence[PageModule], pathname: str) -> tuple[PageModule, dict[str, str]] | None:
+    """The module whose page lives at `pathname`, with the path's variables."""
+    for module in modules:
+        variables = module.PAGE.match(pathname)
+        if variables is not None:
+            return module, variables
+    return None
+
+
+def mount(app: Dash, modules: Sequence[PageModule], sources: Sources) -> None:
+    """Give every page its address and its own callbacks, and install the one refresh callback for all."""
+    for module in modules:
+        install = getattr(module, "callbacks", None)
+        if install is not None:
+            install(app, sources)
+
+    @app.callback(
+        Output("page-next", "data"),
+        Output("page-seen", "data"),
+        Output("page-pulse", "data"),
+        Output("shell-epoch", "data"),
+        Input("shell-url", "pathname"),
+        Input("shell-url", "search"),
+        Input("shell-tick", "n_intervals"),
+        State("page-seen", "data"),
+    )
+    def refresh(pathname: Any, search: Any, _ticks: Any, seen: Any) -> tuple[Any, Any, Any, Any]:
+        now_ns = time.time_ns()
+        path, query = _text(pathname) or "/", _text(search)
+        stats = _stats(sources)
+        if not _is_due(seen, path + query, stats, now_ns):
+            return no_update, no_update, pulse(stats, now_ns), no_update
+        content = render(modules, sources, path, query, now_ns)
+        epoch = _epoch(sources, now_ns)
+        is_new_epoch = not isinstance(seen, dict) or seen.get("epoch") != epoch
+        now_seen = {
+            "address": path + query,
+            "version": stats.version if stats else None,
+            "epoch": epoch,
+            "rest_until_ms": _rest_until_ms(now_ns),
+        }
+        return content, now_seen, pulse(stats, now_ns), epoch if is_new_epoch else no_update
+
+
+def _rest_until_ms(began_ns: int) -> int:
+    ended_ns = time.time_ns()
+    return ended_ns // 1_000_000 + min(LONGEST_REST_MS, (ended_ns - began_ns) * REST_PER_WORK // 1_000_000)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _stats(sources: Sources) -> StoreStats | None:
+    try:
+        return sources.store.stats()
+    except StoreError:
+        return None
+
+
+def _epoch(sources: Sources, now_ns: int) -> str:
+    """Changes when the frame's pickers must be drawn again: with a new service, and every minute."""
+    try:
+        names = [service.name for service in sources.store.traces.services()]
+    except StoreError:
+        names = []
+    return json.dumps([now_ns // MINUTE_NS, names])
+
+
+def _is_due(seen: Any, address: str, stats: StoreStats | None, now_ns: int) -> bool:
+    """Whether the page must be made again; `seen` is what the browser says it shows."""
+    if not isinstance(seen, dict) or seen.get("address") != address or stats is None:
+        return True
+    rest_until_ms = seen.get("rest_until_ms")
+    if isinstance(rest_until_ms, int) and now_ns // 1_000_000 < rest_until_ms:
+        return False
+    minute = f"[{now_ns // MINUTE_NS},"
+    has_moved = "start=" not in address and not str(seen.get("epoch")).startswith(minute)
+    return has_moved or seen.get("version") != stats.version
+
+
+def pulse(stats: StoreStats | None, now_ns: int) -> dict[str, Any]:
+    """What the frame around the page shows of the store: growth and size; `problem` when it does not answer."""
+    checked = {"checked_ms": now_ns // 1_000_000}
+    if stats is None:
+        return checked | {"problem": "The store does not answer."}
+    return checked | {
+        "growth": f"Receiving {text.rate(stats.spans_per_second, 'spans')}",
+        "size": f"{text.count(stats.spans)} spans, {text.bytes_(stats.bytes_on_disk)}",
+    }
+
+
+def render(modules: Sequence[PageModule], sources: Sources, pathname: str, search: str, now_ns: int) -> Component:
+    """The page at an address, or the panel that says why there is none."""
+    found = find_page(modules, pathname)
+    if found is None:
+        return _no_such_page(pathname)
+    module, variables = found
+    try:
+        filters = parse_filters(search, now_ns)
+        filters = replace(filters, params=(*variables.items(), *filters.params))
+        content = module.view(module.load(sources, filters))
+    except FilterError as error:
+        content = error_panel("This address cannot be read", str(error), "FilterError", retry_href=pathname)
+    except StoreError as error:
+        content = _store_failed(module.PAGE, error)
+    except Exception:
+        LOG.exception("Page %s failed for %s%s", module.PAGE.slug, pathname, search)
+        words = "A mistake in Spanwise itself; the details are in its log. Incoming data is still being saved."
+        content = error_panel(f"{module.PAGE.title} could not be drawn", words, "InternalError")
+    return html.Div(content, id=f"{module.PAGE.slug}-content", key=module.PAGE.slug, className="content")
+
+
+def _store_failed(page: Page, error: StoreError) -> Component:
+    words = f"{error} Incoming data is still being saved."
+    return error_panel(f"{page.title} could not be read", words, type(error).__name__)
+
+
+def _no_such_page(pathname: str) -> Component:
+    words = f"Nothing lives at {pathname[:200]}. It may be a mistyped link."
+    home = dcc.Link("Open the overview", href="/", className="button primary")
+    return html.Div(
+        html.Section([html.H1("There is no such page"), html.P(words), home], className="card state"),
+        id="missing-content",
+        className="content",
+    )

@@ -1,0 +1,9 @@
+"""The pages, in no particular order: `PAGE.order` sorts them."""
+
+from __future__ import annotations
+
+from apm_ui.page import PageModule
+
+from . import overview, slos, slow_queries, trace, traces
+
+PAGES: tuple[PageModule, ...] = (overview, traces, trace, slow_queries, slos)

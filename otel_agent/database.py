@@ -1,0 +1,126 @@
+"""One CLIENT span and one duration data point per SQL statement, alike for every database library."""
+
+import time
+from contextvars import Token
+from dataclasses import dataclass
+from types import TracebackType
+
+from opentelemetry import context, metrics, trace
+from opentelemetry.instrumentation import _semconv
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from otel_agent.guard import guard
+from otel_agent.statements import Statement, read_statement
+
+# What libraries ask the database about itself: not the host's work.
+_NOISE = frozenset({"PRAGMA"})
+# Seconds, as the semantic conventions advise for db.client.operation.duration.
+_DURATION_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+
+
+@dataclass(frozen=True)
+class Database:
+    """The database a statement goes to: semantic-convention system name, database name, and server if known."""
+
+    system: str
+    name: str = ""
+    host: str = ""
+    port: int | None = None
+
+
+class StatementTracer:
+    """Makes the spans and the duration instrument of one database library, named by `scope`."""
+
+    def __init__(self, scope: str) -> None:
+        stability = _semconv._OpenTelemetrySemanticConventionStability
+        stability._initialize()  # type: ignore[no-untyped-call]  # the library left it unannotated
+        signal = _semconv._OpenTelemetryStabilitySignalType
+        self.database_mode = stability._get_opentelemetry_stability_opt_in_mode(signal.DATABASE)
+        self.http_mode = stability._get_opentelemetry_stability_opt_in_mode(signal.HTTP)
+        self.tracer = trace.get_tracer(scope)
+        self.duration = metrics.get_meter(scope).create_histogram(
+            "db.client.operation.duration",
+            unit="s",
+            description="Duration of database client operations.",
+            explicit_bucket_boundaries_advisory=_DURATION_BUCKETS_S,
+        )
+
+    def execution(self, text: str, database: Database) -> "Execution":
+        """Return the execution of the statement `text`: enter it before the statement runs and exit it after."""
+        return Execution(self, text, database)
+
+
+class Execution:
+    """One execution of a statement; while it runs, no other instrumentation counts the same statement again."""
+
+    def __init__(self, tracer: StatementTracer, text: str, database: Database) -> None:
+        self._tracer = tracer
+        self._text = text
+        self._database = database
+        self._span: Span | None = None
+        self._token: Token[context.Context] | None = None
+        self._start_s = 0.0
+        self._statement = Statement("", "")
+
+    def __enter__(self) -> "Execution":
+        """Start the span, unless a layer above has already counted this statement."""
+        with guard("start the span of a statement"):
+            if is_instrumentation_enabled():
+                self._start()
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """End the span, with the error of the statement if it had one."""
+        with guard("end the span of a statement"):
+            if self._token is not None:
+                context.detach(self._token)
+                self._token = None
+            if self._span is not None:
+                self._end(self._span, error)
+                self._span = None
+
+    def _start(self) -> None:
+        self._statement = read_statement(self._text)
+        if self._statement.operation not in _NOISE:
+            self._span = self._tracer.tracer.start_span(
+                self._statement.span_name, kind=SpanKind.CLIENT, attributes=self._attributes()
+            )
+        self._start_s = time.perf_counter()
+        self._token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))
+
+    def _attributes(self) -> dict[str, AttributeValue]:
+        database, mode = self._database, self._tracer.database_mode
+        attributes: dict[str, AttributeValue] = {}
+        _semconv._set_db_system(attributes, database.system, mode)
+        _semconv._set_db_name(attributes, database.name, mode)
+        _semconv._set_db_statement(attributes, self._text, mode)
+        _semconv._set_db_operation(attributes, self._statement.operation, mode)
+        if self._statement.table:
+            attributes["db.collection.name"] = self._statement.table
+        if database.host:
+            _semconv._set_http_net_peer_name_client(attributes, database.host, self._tracer.http_mode)
+        if database.port:
+            _semconv._set_http_peer_port_client(attributes, database.port, self._tracer.http_mode)
+        return attributes
+
+    def _end(self, span: Span, error: BaseException | None) -> None:
+        duration_s = time.perf_counter() - self._start_s
+        dimensions: dict[str, AttributeValue] = {
+            "db.system.name": self._database.system,
+            "db.operation.name": self._statement.operation,
+        }
+        if self._database.name:
+            dimensions["db.namespace"] = self._database.name
+        if self._statement.table:
+            dimensions["db.collection.name"] = self._statement.table
+        if error is not None:
+            dimensions["error.type"] = type(error).__qualname__
+            span.set_attribute("error.type", type(error).__qualname__)
+            span.record_exception(error)
+            span.set_status(Status(StatusCode.ERROR, str(error)))
+        self._tracer.duration.record(duration_s, dimensions, trace.set_span_in_context(span))
+        span.end()

@@ -1,0 +1,13 @@
+"""HTTPX: a CLIENT span per request, and the trace context in its headers."""
+
+from types import ModuleType
+
+NAME = "httpx"
+LIBRARY = "httpx"
+
+
+def instrument(_library: ModuleType) -> None:
+    """Trace every client, those that exist already included."""
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+
+    HTTPXClientInstrumentor().instrument()

@@ -1,0 +1,45 @@
+"""Logging: every log record of the host as an OTLP log record too, inside the trace it was written in."""
+
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from wrapt import wrap_function_wrapper
+
+from otel_agent.diagnostics import LOGGER_NAMES
+from otel_agent.guard import guard
+
+NAME = "logging"
+LIBRARY = "logging"
+
+# The SDK's own threads, which log about exports (and urllib3 in them), carry this prefix.
+_SDK_THREAD_PREFIX = "Otel"
+
+
+def instrument(library: ModuleType) -> None:
+    """Send log records without touching the root logger's handlers.
+
+    A handler there would silence hosts that have not configured logging: `logging.basicConfig` and Python's handler of
+    last resort act only while the root logger has none.
+    """
+    from opentelemetry.instrumentation.logging import LoggingInstrumentor
+
+    instrumentor = LoggingInstrumentor()
+    instrumentor.instrument()
+    handler = instrumentor._logging_handler
+    if handler is None:  # OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION=false
+        return
+    library.getLogger().removeHandler(handler)
+
+    def call_handlers(wrapped: Callable[..., None], logger: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        is_ours = logger.name.partition(".")[0] in LOGGER_NAMES
+        if threading.current_thread().name.startswith(_SDK_THREAD_PREFIX) and not is_ours:
+            return  # the exporter's own connections are no business of the host's console
+        wrapped(*args, **kwargs)
+        record = args[0]
+        if not is_ours and record.levelno >= handler.level:
+            with guard("send a log record"):
+                handler.handle(record)
+
+    wrap_function_wrapper(library, "Logger.callHandlers", call_handlers)

@@ -1,0 +1,13 @@
+"""redis-py: a CLIENT span per command."""
+
+from types import ModuleType
+
+NAME = "redis"
+LIBRARY = "redis"
+
+
+def instrument(_library: ModuleType) -> None:
+    """Trace every client, those that exist already included."""
+    from opentelemetry.instrumentation.redis import RedisInstrumentor
+
+    RedisInstrumentor().instrument()

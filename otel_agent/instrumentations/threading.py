@@ -1,0 +1,13 @@
+"""Threads: work handed to a thread, a timer or an executor stays in its trace."""
+
+from types import ModuleType
+
+NAME = "threading"
+LIBRARY = "threading"
+
+
+def instrument(_library: ModuleType) -> None:
+    """Carry the current context into threads started from now on."""
+    from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+
+    ThreadingInstrumentor().instrument()

@@ -1,0 +1,110 @@
+"""One part of the stack in a process of its own: `python -m spanwise.part NAME SETTINGS`, started by the supervisor."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from spanwise.settings import Settings
+
+Ready = Callable[[], None]
+Wait = Callable[[], None]
+
+
+def main() -> int:
+    """Run the named part until SIGTERM or until the supervisor is gone; give the exit status."""
+    parser = argparse.ArgumentParser(prog="spanwise.part")
+    parser.add_argument("name", choices=("collector", "ui"))
+    parser.add_argument("settings")
+    parser.add_argument("--lifeline-fd", type=int, required=True)
+    parser.add_argument("--ready-fd", type=int, required=True)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    settings = Settings.from_json(args.settings)
+    serve = run_collector if args.name == "collector" else run_ui
+    return serve(settings, _Lifeline(args.lifeline_fd, args.ready_fd))
+
+
+class _Lifeline:
+    """The part's end of the two pipes to the supervisor."""
+
+    def __init__(self, lifeline_fd: int, ready_fd: int) -> None:
+        self._lifeline_fd, self._ready_fd = lifeline_fd, ready_fd
+        self.stop_asked = threading.Event()
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self.stop_asked.set())
+
+    def wait_go(self) -> bool:
+        """Whether to serve: blocks until the supervisor says so or is gone."""
+        if os.read(self._lifeline_fd, 3) != b"go\n":
+            return False
+        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+        return True
+
+    def say_ready(self) -> None:
+        """Tell the supervisor that this part serves."""
+        os.write(self._ready_fd, b"ready\n")
+
+    def _watch(self) -> None:
+        os.read(self._lifeline_fd, 1)  # returns only at the end of the pipe: the supervisor is gone
+        self.stop_asked.set()
+
+
+def run_collector(settings: Settings, lifeline: _Lifeline) -> int:
+    """Receive OTLP and write it to the store."""
+    from apm_collector.collector import Collector
+    from apm_collector.config import load_config
+    from apm_store.open import open_store
+    from spanwise.settings import environment
+
+    if not lifeline.wait_go():
+        return 0
+    store = open_store(settings.data_dir)
+    try:
+        config = load_config(settings.config_file, environment())
+        config = config.listening_on(settings.host, settings.otlp_http_port, settings.otlp_grpc_port)
+        collector = Collector(config, store)
+        collector.start()
+        lifeline.say_ready()
+        lifeline.stop_asked.wait()
+        collector.stop()
+    finally:
+        store.close()
+    return 0
+
+
+def run_ui(settings: Settings, lifeline: _Lifeline) -> int:
+    """Serve the pages and the JSON API from the store."""
+    from apm_store.open import open_store
+    from apm_ui.app import create_app
+    from apm_ui.server import make_server
+    from apm_ui.sources import Sources
+    from spanwise.run import has_demo
+
+    if not lifeline.wait_go():
+        return 0
+    store = open_store(settings.data_dir, read_only=True)
+    try:
+        sources = Sources(
+            store,
+            settings.slos_dir,
+            otlp_http=f"{settings.host}:{settings.otlp_http_port}",
+            otlp_grpc=f"{settings.host}:{settings.otlp_grpc_port}",
+            has_demo=has_demo(),
+        )
+        server = make_server(create_app(sources), settings.host, settings.ui_port)
+        threading.Thread(target=server.run, name="ui", daemon=True).start()
+        lifeline.say_ready()
+        lifeline.stop_asked.wait()
+        server.close()
+    finally:
+        store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

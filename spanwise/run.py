@@ -1,0 +1,103 @@
+"""The composition root: what runs, in which order, read aloud.
+
+Start: collector (it opens the store for writing), then the UI (it reads the same store). Stop: exactly the reverse.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from apm_collector.config import ConfigError, load_config
+from spanwise.data_dir import DataDirError, Instance, claimed
+from spanwise.settings import Settings, SettingsError, environment
+from spanwise.supervisor import Part, PartError, Supervisor
+
+
+class AddressError(Exception):
+    """An address that Spanwise needs is not free; the message names it and the flag that changes it."""
+
+
+def up(settings: Settings, more_parts: Callable[[Settings], Sequence[Part]] | None = None, *, welcome: str = "") -> int:
+    """Run the stack until Ctrl-C or SIGTERM; give the exit status. `more_parts` start last and stop first."""
+    try:
+        settings = settle_ports(settings)
+        instance = _instance(settings)
+        with claimed(settings.data_dir, instance):
+            _check_addresses(settings)
+            more = more_parts(settings) if more_parts else ()
+            _run(Supervisor([*parts(settings), *more]), instance, welcome)
+    except (AddressError, ConfigError, DataDirError, PartError, SettingsError) as error:
+        print(f"spanwise: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def settle_ports(settings: Settings) -> Settings:
+    """The settings with the ports that flags leave open taken from the configuration file.
+
+    Raises ConfigError when that file is not valid.
+    """
+    config = load_config(settings.config_file, environment())
+    return replace(
+        settings,
+        otlp_http_port=settings.otlp_http_port or config.http_port,
+        otlp_grpc_port=settings.otlp_grpc_port or config.grpc_port,
+    )
+
+
+def parts(settings: Settings) -> list[Part]:
+    """The parts of the stack in the order of their start."""
+    # glibc keeps up to 8 arenas per core, one for each thread; two hold the memory of these parts down.
+    env = environment() | {"MALLOC_ARENA_MAX": "2"}
+    return [
+        Part(name, [sys.executable, "-m", "spanwise.part", name, settings.to_json()], env)
+        for name in ("collector", "ui")
+    ]
+
+
+def has_demo() -> bool:
+    """Whether the demo shop is here: it lives in the checkout, not in the installed package."""
+    return (Path(__file__).parents[1] / "demo_app" / "processes.py").exists()
+
+
+def _run(supervisor: Supervisor, instance: Instance, welcome: str) -> None:
+    try:
+        supervisor.start()
+        print(f"Spanwise is up: http://{instance.ui}", flush=True)
+        print(f"  OTLP/HTTP {instance.otlp_http} · OTLP/gRPC {instance.otlp_grpc} · Ctrl-C stops", flush=True)
+        if welcome:
+            print(f"  {welcome}", flush=True)
+        supervisor.run()
+    finally:
+        supervisor.stop()
+
+
+def _instance(settings: Settings) -> Instance:
+    host = settings.host
+    return Instance(
+        pid=os.getpid(),
+        ui=f"{host}:{settings.ui_port}",
+        otlp_http=f"{host}:{settings.otlp_http_port}",
+        otlp_grpc=f"{host}:{settings.otlp_grpc_port}",
+    )
+
+
+def _check_addresses(settings: Settings) -> None:
+    wanted = (
+        ("--ui-port", settings.ui_port),
+        ("--otlp-http-port", settings.otlp_http_port),
+        ("--otlp-grpc-port", settings.otlp_grpc_port),
+    )
+    for flag, port in wanted:
+        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port or 0))
+            except OSError as error:
+                address = f"{settings.host}:{port}"
+                raise AddressError(f"{address} is not free ({error.strerror}). Choose another with {flag}.") from error

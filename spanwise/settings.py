@@ -1,0 +1,168 @@
+"""Every setting of the stack: its flag, its environment variable, its default and its meaning, in one table.
+
+This is the one place of the server where the environment is read; everyone else is given values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A setting has a value that it cannot have; the message names both, and the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table. `default` None means: see `help`."""
+
+    name: str
+    flag: str
+    variable: str
+    metavar: str
+    default: str | int | None
+    help: str
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "data_dir",
+        "--data",
+        "SPANWISE_DATA",
+        "DIR",
+        None,
+        "Where telemetry is kept. Default: ~/.local/share/spanwise, for the demo ~/.local/share/spanwise-demo.",
+    ),
+    Setting(
+        "config_file",
+        "--config",
+        "SPANWISE_CONFIG",
+        "FILE",
+        None,
+        "The collector's configuration. Default: collector-config/local.yaml.",
+    ),
+    Setting(
+        "slos_dir",
+        "--slos",
+        "SPANWISE_SLOS",
+        "DIR",
+        None,
+        "OpenSLO files with your objectives. Default: `slos` in the data directory.",
+    ),
+    Setting(
+        "host",
+        "--host",
+        "SPANWISE_HOST",
+        "ADDRESS",
+        "127.0.0.1",
+        "The address that every port is opened on; the hosts in the configuration give way to it.",
+    ),
+    Setting("ui_port", "--ui-port", "SPANWISE_UI_PORT", "PORT", 5000, "The port of the UI and its JSON API."),
+    Setting(
+        "otlp_http_port",
+        "--otlp-http-port",
+        "SPANWISE_OTLP_HTTP_PORT",
+        "PORT",
+        None,
+        "The port for OTLP over HTTP. Default: the configuration's, 4318.",
+    ),
+    Setting(
+        "otlp_grpc_port",
+        "--otlp-grpc-port",
+        "SPANWISE_OTLP_GRPC_PORT",
+        "PORT",
+        None,
+        "The port for OTLP over gRPC. Default: the configuration's, 4317.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a developer passes around: one value per row of SETTINGS. A port of None is left to the configuration."""
+
+    data_dir: Path
+    config_file: Path
+    slos_dir: Path
+    host: str = "127.0.0.1"
+    ui_port: int = 5000
+    otlp_http_port: int | None = None
+    otlp_grpc_port: int | None = None
+
+    def to_json(self) -> str:
+        """The settings as one argument for a part's command line."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """The inverse of `to_json`."""
+        values: dict[str, Any] = json.loads(text)
+        for name in ("data_dir", "config_file", "slos_dir"):
+            values[name] = Path(values[name])
+        return cls(**values)
+
+
+def environment() -> dict[str, str]:
+    """A copy of the process's environment."""
+    return dict(os.environ)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a command one flag per setting."""
+    for setting in SETTINGS:
+        text = setting.help if setting.default is None else f"{setting.help} Default: {setting.default}."
+        parser.add_argument(
+            setting.flag, dest=setting.name, metavar=setting.metavar, help=f"{text} [{setting.variable}]"
+        )
+
+
+def load_settings(
+    flags: Mapping[str, str | None], variables: Mapping[str, str], *, data_name: str = "spanwise"
+) -> Settings:
+    """Settle every setting: flag, else environment variable, else default.
+
+    `data_name` is the last part of the default data directory. Raises SettingsError.
+    """
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        values[setting.name] = flags.get(setting.name) or variables.get(setting.variable) or setting.default
+    data_dir = Path(values["data_dir"] or _default_data_dir(variables, data_name)).expanduser().absolute()
+    return Settings(
+        data_dir=data_dir,
+        config_file=Path(values["config_file"]).absolute() if values["config_file"] else default_config_file(),
+        slos_dir=Path(values["slos_dir"]).absolute() if values["slos_dir"] else data_dir / "slos",
+        host=values["host"],
+        ui_port=_port("ui_port", values["ui_port"]) or 0,
+        otlp_http_port=_port("otlp_http_port", values["otlp_http_port"]),
+        otlp_grpc_port=_port("otlp_grpc_port", values["otlp_grpc_port"]),
+    )
+
+
+def default_config_file() -> Path:
+    """The configuration that comes with Spanwise: inside the installed package, or in the checkout."""
+    installed = Path(__file__).with_name("local.yaml")
+    return installed if installed.exists() else Path(__file__).parents[1] / "collector-config" / "local.yaml"
+
+
+def _default_data_dir(variables: Mapping[str, str], data_name: str) -> Path:
+    home = variables.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home) / data_name
+
+
+def _port(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    try:
+        port = int(value)
+    except ValueError:
+        port = -1
+    if not 0 < port < 65536:
+        flag = next(setting.flag for setting in SETTINGS if setting.name == name)
+        raise SettingsError(f"{flag} is “{value}”; a port is a number from 1 to 65535.")
+    return port

@@ -1,0 +1,59 @@
+"""What a process tells about itself, at which pace, and after a fork."""
+
+import subprocess
+import sys
+import time
+
+EXPECTED = {
+    "process.cpu.time",
+    "process.cpu.utilization",
+    "process.memory.usage",
+    "process.memory.virtual",
+    "process.thread.count",
+    "process.context_switches",
+    "cpython.gc.collections",
+    "cpython.gc.collected_objects",
+    "cpython.gc.uncollectable_objects",
+}
+
+
+def test_metrics_arrive_within_five_seconds(sink, clean_environment):
+    """A process that only sleeps is seen with its memory, CPU, threads and garbage within 5 s, and again soon after."""
+    host = subprocess.Popen(
+        [sys.executable, "-c", "input()"],
+        env=clean_environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "SPANWISE_PROCESS_METRICS_INTERVAL": "1"},
+        stdin=subprocess.PIPE,
+    )
+    start_s = time.monotonic()
+    has_all = sink.wait_for(lambda: sink.metric_names() >= EXPECTED, timeout_s=10)
+    seen_after_s = time.monotonic() - start_s
+    host.communicate(b"\n", timeout=10)
+
+    assert has_all
+    assert seen_after_s < 5
+    rss = [m.sum.data_points[0].as_int for _, _, m in sink.metrics if m.name == "process.memory.usage"]
+    assert 10_000_000 < rss[0] < 500_000_000
+
+
+def test_forked_child_measures_itself(sink, run_host):
+    """A forked child reports its own memory, under its own instance."""
+    script = """
+import os, sys, time
+pid = os.fork()
+if pid == 0:
+    ballast = bytearray(b"x" * 60_000_000)
+    time.sleep(1.5)
+    sys.exit(0)
+os.waitpid(pid, 0)
+print(os.getpid(), pid)
+"""
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, SPANWISE_PROCESS_METRICS_INTERVAL="1")
+
+    parent, child = (int(word) for word in outcome.out.split())
+    rss = {}
+    for resource, _, metric in sink.metrics:
+        if metric.name == "process.memory.usage":
+            rss[resource["process.pid"]] = max(metric.sum.data_points[0].as_int, rss.get(resource["process.pid"], 0))
+    assert rss.keys() == {parent, child}
+    assert rss[child] > rss[parent] + 40_000_000
