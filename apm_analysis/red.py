@@ -84,8 +84,9 @@ def service_red(store: Store, time_range: TimeRange, *, step_ns: int | None = No
     by_service: dict[str, list[AggregateRow]] = {}
     for row in store.traces.aggregate(SpanAggregate(widened, step_ns=step_ns, with_durations=True)):
         by_service.setdefault(row.group[0], []).append(row)
+    measured = measured_part(store, widened)
     reds = [
-        ServiceRed(service=service, series=_series(rows, widened, step_ns), **_measures(_merge(rows), widened))
+        ServiceRed(service=service, series=_series(rows, widened, step_ns), **_measures(_merge(rows), measured))
         for service, rows in by_service.items()
     ]
     return sorted(reds, key=lambda red: (-red.count, red.service))
@@ -94,6 +95,7 @@ def service_red(store: Store, time_range: TimeRange, *, step_ns: int | None = No
 def operation_red(store: Store, time_range: TimeRange, service: str | None = None) -> list[OperationRed]:
     """Every operation with requests in the range, most total time first."""
     question = SpanAggregate(time_range, (GroupBy.SERVICE, GroupBy.OPERATION), service=service, with_durations=True)
+    measured = measured_part(store, time_range)
     reds = [
         OperationRed(
             service=row.group[0],
@@ -101,7 +103,7 @@ def operation_red(store: Store, time_range: TimeRange, service: str | None = Non
             total_ns=row.duration_sum_ns,
             max_ns=row.max_duration_ns,
             slowest_trace_id=row.slowest_trace_id,
-            **_measures(row, time_range),
+            **_measures(row, measured),
         )
         for row in store.traces.aggregate(question)
     ]
@@ -118,6 +120,16 @@ def overall_series(store: Store, time_range: TimeRange, step_ns: int, service: s
 def whole_steps(time_range: TimeRange, step_ns: int) -> TimeRange:
     """The range, widened to begin at a multiple of `step_ns`."""
     return TimeRange(time_range.start_ns // step_ns * step_ns, time_range.end_ns)
+
+
+def measured_part(store: Store, time_range: TimeRange) -> TimeRange:
+    """The part of a range since the store's first span, at least its last second: what a rate is divided by.
+
+    Time before anything was measured is not time without requests.
+    """
+    first_ns = store.traces.coverage(time_range).first_ns or time_range.start_ns
+    start_ns = max(time_range.start_ns, min(first_ns, time_range.end_ns - 1_000_000_000))
+    return TimeRange(start_ns, time_range.end_ns)
 
 
 def apdex(row: AggregateRow) -> float | None:
@@ -155,13 +167,13 @@ def _merge(rows: Iterable[AggregateRow], start_ns: int = 0) -> AggregateRow:
     )
 
 
-def _measures(row: AggregateRow, time_range: TimeRange) -> dict[str, Any]:
+def _measures(row: AggregateRow, measured: TimeRange) -> dict[str, Any]:
     """The fields that `ServiceRed` and `OperationRed` share."""
     return {
         "count": row.count,
         "failed_count": row.failed_count,
         "client_error_count": row.client_error_count,
-        "rate_per_second": row.count * 1e9 / max(1, time_range.duration_ns),
+        "rate_per_second": row.count * 1e9 / max(1, measured.duration_ns),
         "failed_share": row.failed_count / max(1, row.count),
         "p50_ns": row.durations.quantile(0.50),
         "p95_ns": row.durations.quantile(0.95),

@@ -29,7 +29,8 @@ def protect(app: Dash, *, hosts: Collection[str], inline_scripts: Sequence[str])
 
     @server.before_request
     def check() -> Response | None:
-        if not _is_allowed(request.headers.getlist("Host"), allowed):
+        is_absolute = not request.environ.get("REQUEST_URI", "/").startswith("/")
+        if is_absolute or not _is_allowed(request.headers.getlist("Host"), allowed):
             return _refuse("This host name is not served here. Open the UI under localhost or 127.0.0.1.")
         if request.method not in {"GET", "HEAD", "OPTIONS"} and _is_foreign(allowed):
             return _refuse("Requests from other sites are refused.", 403)

@@ -9,6 +9,8 @@ import waitress
 from dash import Dash
 from waitress.server import BaseWSGIServer
 
+from apm_ui.security import MAX_BODY_BYTES
+
 THREADS = 4
 
 
@@ -21,4 +23,5 @@ def make_server(app: Dash, host: str, port: int) -> BaseWSGIServer:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # Bound here, because Waitress leaves its own sockets open when it cannot bind.
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    return waitress.create_server(app.server, sockets=[listener], threads=THREADS, ident="")
+    limits = {"threads": THREADS, "max_request_body_size": MAX_BODY_BYTES}
+    return waitress.create_server(app.server, sockets=[listener], ident="", **limits)

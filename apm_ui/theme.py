@@ -126,6 +126,6 @@ def figure_layout() -> dict[str, Any]:
             "align": "left",
         },
         "bargap": 0.12,
-        "xaxis": {**axis, "showgrid": False},
+        "xaxis": {**axis, "showgrid": False, "spikecolor": "@edge", "spikethickness": 1, "spikedash": "solid"},
         "yaxis": {**axis, "nticks": 4, "rangemode": "tozero", "fixedrange": True},
     }

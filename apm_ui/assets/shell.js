@@ -166,7 +166,9 @@
   // --- the page's title and place ----------------------------------------------------------------------------------
   function followPage() {
     const title = document.querySelector("#page h1");
-    const words = title ? `${title.textContent} · Spanwise` : "Spanwise";
+    const named = title && title.cloneNode(true);
+    if (named) named.querySelectorAll(".tag").forEach((tag) => tag.remove());
+    const words = named ? `${named.textContent} · Spanwise` : "Spanwise";
     if (document.title !== words) document.title = words;
     const content = document.querySelector("#page > .content");
     const slug = content ? content.id.replace(/-content$/, "") : "";

@@ -263,6 +263,16 @@ def stacked_outcome(
     return figure(name, data, layout, label=label, height=height)
 
 
+def settled(points: Sequence[RedPoint], step_ns: int, end_ns: int) -> Sequence[RedPoint]:
+    """The steps without a last one that has hardly begun: a few requests would look like a sudden change.
+
+    While there are only a few steps with data, all are kept.
+    """
+    is_young = bool(points) and end_ns - points[-1].start_ns < step_ns // 2
+    has_history = sum(point.count > 0 for point in points) > 3
+    return points[:-1] if is_young and has_history else points
+
+
 def step_seconds(start_ns: int, step_ns: int, time_range: TimeRange) -> float:
     """How long a step lasted so far; the last one of a range that ends now is not over yet."""
     # Below ten seconds a rate jumps with every single request.

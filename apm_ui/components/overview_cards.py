@@ -31,13 +31,14 @@ COMPARABLE_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ServiceRow:
-    """One service of the services card; `red` is None when it had no requests in the range."""
+    """One service of the services card; `red` is None when it had no requests in the range. `points` are drawn."""
 
     name: str
     slot: int
     state: str
     why: str
     red: ServiceRed | None
+    points: Sequence[RedPoint] = ()
 
 
 def attention_card(rows: Sequence[Attention]) -> Component:
@@ -108,7 +109,7 @@ def _service_line(row: ServiceRow, href: str) -> Component:
 
 
 def _requests_line(row: ServiceRow) -> Component:
-    values = [point.count or None for point in row.red.series] if row.red else []
+    values = [point.count or None for point in row.points]
     return sparkline(values, color=service_token(row.slot), label=f"Requests of {row.name} over time")
 
 

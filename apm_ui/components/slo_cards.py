@@ -48,9 +48,9 @@ def gone_text(status: SloStatus) -> str:
 
 def slo_line(status: SloStatus, href: str) -> Component:
     """One objective in three lines: name and target, gauge, what is left and how fast it burns."""
-    name = dcc.Link(status.objective.display_name, href=href, className="row-link bold cut grow")
+    name = dcc.Link(status.objective.display_name, href=href, className="row-link bold grow")
     head = html.Div(
-        [status_shape(status.state), name, html.Span(["target ", target_text(status)], className="muted small")],
+        [status_shape(status.state), name, html.Span(["target ", target_text(status)], className="muted small nowrap")],
         className="row",
     )
     if status.budget_left is None:
@@ -75,10 +75,10 @@ def burn_table(windows: Sequence[BurnWindow]) -> Component:
     top = max((window.burn or 0 for window in windows), default=0) or 1
     columns: list[Column[BurnWindow]] = [
         Column("Window", lambda window: window.name, width="74px"),
-        Column("Requests", lambda window: count(window.total), is_number=True, width="84px"),
-        Column("Failed", lambda window: count(window.bad), is_number=True, width="72px"),
-        Column("Share", lambda w: percent(w.bad / w.total) if w.total else None, is_number=True, width="82px"),
-        Column("Burn", _burn_cell, is_number=True, width="70px"),
+        Column("Requests", lambda window: count(window.total), is_number=True, width="78px"),
+        Column("Failed", lambda window: count(window.bad), is_number=True, width="62px"),
+        Column("Share", lambda w: percent(w.bad / w.total) if w.total else None, is_number=True, width="78px"),
+        Column("Burn", _burn_cell, is_number=True, width="68px"),
         Column("", lambda window: _burn_bar(window, top), hide="small"),
     ]
     return table(columns, windows, label="Burn rate by window", row_height=28)
@@ -141,7 +141,7 @@ def burn_down(status: SloStatus, now_ns: int, height: int = 262) -> Component:
             "ticktext": [percent(tick, 0) for tick in ticks],
         },
         "margin": {"r": 84, "l": 56},
-        "annotations": [_now_label(status, now_ns), _even_label(span, now_ns)],
+        "annotations": [_now_label(status, now_ns), *([_even_label(span, now_ns)] if low > -0.5 else [])],
         "hovermode": "x",
     }
     return figure("slos-burn-down", _burn_down_data(status, points, span, now_ns), layout, label=label, height=height)

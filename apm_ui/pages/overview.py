@@ -27,7 +27,7 @@ from apm_store.sketch import Sketch
 from apm_ui.attention import Attention, failing_state, find_attention, is_failing
 from apm_ui.components.card import Kpi, copy_button, header, kpi_row
 from apm_ui.components.empty import Listener, first_start
-from apm_ui.components.figure import step_seconds
+from apm_ui.components.figure import settled, step_seconds
 from apm_ui.components.overview_cards import (
     COMPARABLE_SHARE,
     ServiceRow,
@@ -86,6 +86,11 @@ class OverviewModel:
     def is_empty(self) -> bool:
         """Whether no service has ever sent a span."""
         return not self.known
+
+    @property
+    def drawn_points(self) -> Sequence[RedPoint]:
+        """The steps that charts and sparklines show."""
+        return settled(self.points, self.step_ns, self.filters.time_range.end_ns)
 
     @property
     def slots(self) -> Mapping[str, int]:
@@ -166,8 +171,8 @@ def view(model: OverviewModel) -> Component:
             ),
             html.Div(
                 [
-                    outcome_card(model.points, model.step_ns, charted),
-                    latency_card(model.points, model.step_ns, charted, words),
+                    outcome_card(model.drawn_points, model.step_ns, charted),
+                    latency_card(model.drawn_points, model.step_ns, charted, words),
                 ],
                 className="columns halves",
             ),
@@ -208,7 +213,7 @@ def _sub(model: OverviewModel, coverage: Coverage, totals: Totals) -> str:
 def _kpis(model: OverviewModel, totals: Totals) -> list[Kpi]:
     span = model.filters.time_range
     seconds = max(1e-9, span.duration_ns / 1e9)
-    points = model.points
+    points = model.drawn_points
     rates = [p.count / step_seconds(p.start_ns, model.step_ns, span) if p.count else None for p in points]
     shares = [p.failed_count / p.count if p.count else None for p in points]
     share = totals.failed_count / totals.count if totals.count else None
@@ -258,7 +263,7 @@ def _database_kpi(queries: Sequence[SlowQuery], seconds: float) -> Kpi:
     if not queries:
         return Kpi("Database time", "–", "no database spans in this range")
     total_ns = sum(query.total_ns for query in queries)
-    words = f"{percent(queries[0].share_of_total, 1)} of it in one of {plural(len(queries), 'statement')}"
+    words = f"{percent(queries[0].share_of_total, 1)} in 1 of {plural(len(queries), 'statement')}"
     return Kpi("Database time", f"{duration(total_ns / seconds)}/s", words)
 
 
@@ -274,8 +279,9 @@ def _service_row(info: ServiceInfo, red: ServiceRed | None, model: OverviewModel
         is_silent = info.last_seen_ns < model.filters.time_range.start_ns
         why = f"last span {relative(info.last_seen_ns, model.now_ns)}" if is_silent else "no requests"
         return ServiceRow(info.name, info.slot, "unknown", why, None)
+    points = settled(red.series, model.step_ns, model.filters.time_range.end_ns)
     burning = [status.state for status in model.slos if status.objective.service == info.name]
     states = [state for state in burning if state in {"critical", "warn"}] + [failing_state(red)]
     state = min(states, key=SEVERITY.__getitem__)
     why = "SLO burning" if state in burning and state != "ok" else "failing"
-    return ServiceRow(info.name, info.slot, state, "" if state == "ok" and not is_failing(red) else why, red)
+    return ServiceRow(info.name, info.slot, state, "" if state == "ok" and not is_failing(red) else why, red, points)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 import pytest
+from builders import SECOND, make_batch, make_span
 
 from apm_analysis.red import MAX_STEPS, apdex, choose_step_ns, operation_red, overall_series, service_red
 from apm_store.api import Store
@@ -138,3 +139,16 @@ def test_counts_and_apdex_agree_with_raw_counting(store: Store, write: Write, se
 def test_apdex_of_no_requests_is_unknown() -> None:
     """Nobody was satisfied or frustrated."""
     assert apdex(AggregateRow((), 0, 0, 0, 0, 0, 0, "")) is None
+
+
+def test_a_rate_counts_from_the_first_span_that_was_stored(store: Store) -> None:
+    """Time before anything was measured does not thin a rate out; a range inside the data is divided whole."""
+    first_ns = START_NS
+    spans = [make_span("GET /", trace=n + 1, start_ns=first_ns + n * SECOND) for n in range(60)]
+    store.traces.write(make_batch(spans))
+
+    young = service_red(store, TimeRange(first_ns - 3_540 * SECOND, first_ns + 60 * SECOND))
+    whole = service_red(store, TimeRange(first_ns, first_ns + 120 * SECOND))
+
+    assert [red.rate_per_second for red in young] == [pytest.approx(1.0)]
+    assert [red.rate_per_second for red in whole] == [pytest.approx(0.5)]

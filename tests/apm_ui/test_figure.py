@@ -16,6 +16,7 @@ from apm_ui.components.figure import (
     gap_bands,
     plot_ms,
     round_ticks,
+    settled,
     stacked_outcome,
     step_seconds,
     time_series,
@@ -119,3 +120,13 @@ def test_a_step_that_is_not_over_counts_by_what_has_passed():
     live = TimeRange(START_NS, START_NS + 90 * 10**9)
 
     assert step_seconds(START_NS + MINUTE_NS, MINUTE_NS, live) == 30
+
+
+def test_a_step_that_has_hardly_begun_is_not_drawn():
+    """One early request would look like a fall of the rate and of every percentile."""
+    points = [RedPoint(start, 1, 0, 0, 1.0, 1.0, 1.0) for start in STARTS[:5]]
+    last_ns = points[-1].start_ns
+
+    assert len(settled(points, MINUTE_NS, last_ns + 5 * 10**9)) == 4
+    assert len(settled(points, MINUTE_NS, last_ns + 40 * 10**9)) == 5
+    assert len(settled(points[:2], MINUTE_NS, points[1].start_ns + 1)) == 2

@@ -38,6 +38,13 @@ def test_foreign_hosts_are_refused_everywhere(client, host):
     assert client.post("/_dash-update-component", json={}, headers={"Host": host}).status_code == 400
 
 
+def test_a_foreign_host_in_the_request_line_is_refused(client):
+    """An absolute address in the request line names a host too."""
+    environ = {"REQUEST_URI": "http://evil.example/"}
+
+    assert client.get("/", headers=LOCAL, environ_overrides=environ).status_code == 400
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:5000", "127.0.0.1:1", "[::1]:5000", "apm.internal"])
 def test_our_own_names_are_served(client, host):
     """Loopback names and the hosts that were given are answered."""
