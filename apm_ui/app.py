@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from dash import Dash
@@ -14,7 +15,7 @@ from apm_ui.api import register_api
 from apm_ui.page import find_page, mount
 from apm_ui.pages import PAGES
 from apm_ui.security import protect
-from apm_ui.shell import install_shell, shell
+from apm_ui.shell import frame, install_shell, shell
 from apm_ui.sources import Sources
 from apm_ui.theme import HEAD_SCRIPT, css_variables
 
@@ -52,8 +53,8 @@ def create_app(sources: Sources, *, hosts: Collection[str] = ()) -> Dash:
     )
     pages = [module.PAGE for module in PAGES]
     app.layout = shell(pages)
-    install_shell(app, pages, sources)
-    mount(app, PAGES, sources)
+    install_shell(app)
+    mount(app, PAGES, sources, partial(frame, pages))
     register_api(app.server, sources)
     _mark_missing_pages(app)
     protect(app, hosts=hosts, inline_scripts=[_csp_hash(HEAD_SCRIPT), *app.csp_hashes()])

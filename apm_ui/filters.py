@@ -19,6 +19,9 @@ RANGES: dict[str, int] = {
     "30d": 2_592_000,
 }
 DEFAULT_RANGE = "1h"
+# What a young store is shown with, shortest first; a store older than the last of them is shown with that one.
+_YOUNG_RANGES = ("5m", "15m", DEFAULT_RANGE)
+_SECOND_NS = 1_000_000_000
 _MAX_NS = 2**63 - 1
 _DIGITS = re.compile(r"\d{1,19}", re.ASCII)
 
@@ -31,13 +34,20 @@ class FilterError(ValueError):
 class Filters:
     """What the reader chose. `range_name` is a key of RANGES, or "custom" for a fixed `start` and `end`.
 
-    `params` are the page's own parameters in order; a key may stand more than once.
+    `params` are the page's own parameters in order; a key may stand more than once. `implied_range` is the range that
+    stood for the one which the address left out; None when the address named one.
     """
 
     time_range: TimeRange
     range_name: str = DEFAULT_RANGE
     service: str | None = None
     params: tuple[tuple[str, str], ...] = ()
+    implied_range: str | None = DEFAULT_RANGE
+
+    @property
+    def is_default_range(self) -> bool:
+        """Whether the range follows the store's age, so that links leave it out."""
+        return self.range_name == self.implied_range
 
     def get(self, key: str) -> str | None:
         """The first value of a page parameter; None when it is absent or empty."""
@@ -55,6 +65,10 @@ class Filters:
             kept += [(name, value) for value in values]
         return replace(self, params=tuple(kept))
 
+    def with_range(self, name: str) -> Filters:
+        """The same filters over a named range (a key of RANGES) with the same end; links say its name."""
+        return replace(self, range_name=name, time_range=_ending(self.time_range.end_ns, name), implied_range=None)
+
     def only_shared(self) -> Filters:
         """The filters that go along from page to page: range and service."""
         return replace(self, params=())
@@ -64,7 +78,7 @@ class Filters:
         pairs: list[tuple[str, str]] = []
         if self.range_name == "custom":
             pairs += [("start", str(self.time_range.start_ns)), ("end", str(self.time_range.end_ns))]
-        elif self.range_name != DEFAULT_RANGE:
+        elif not self.is_default_range:
             pairs.append(("range", self.range_name))
         if self.service:
             pairs.append(("service", self.service))
@@ -76,28 +90,41 @@ class Filters:
         return path + self.query_string()
 
 
-def parse_filters(search: str | None, now_ns: int) -> Filters:
+def default_range(first_ns: int | None, now_ns: int) -> str:
+    """The smallest range for young stores that reaches back to a store's first span at `first_ns`, at most one hour."""
+    if first_ns is None:
+        return DEFAULT_RANGE
+    reaching = (name for name in _YOUNG_RANGES if _ending(now_ns, name).start_ns <= first_ns)
+    return next(reaching, DEFAULT_RANGE)
+
+
+def parse_filters(search: str | None, now_ns: int, *, default_range: str = DEFAULT_RANGE) -> Filters:
     """Read a URL's query string (with or without "?"). `now_ns` resolves ranges that end now.
 
-    Raises FilterError.
+    `default_range` is what stands for a range that is not named. Raises FilterError.
     """
     pairs = parse_qsl((search or "").lstrip("?"), keep_blank_values=False, max_num_fields=200)
     known = dict(reversed(pairs))
-    time_range, range_name = _time_range(known, now_ns)
+    time_range, range_name = _time_range(known, now_ns, default_range)
     params = tuple((name, value) for name, value in pairs if name not in {"start", "end", "range", "service"})
-    return Filters(time_range, range_name, known.get("service"), params)
+    implied_range = None if known.keys() & {"start", "end", "range"} else default_range
+    return Filters(time_range, range_name, known.get("service"), params, implied_range)
 
 
-def _time_range(known: dict[str, str], now_ns: int) -> tuple[TimeRange, str]:
+def _time_range(known: dict[str, str], now_ns: int, default_name: str) -> tuple[TimeRange, str]:
     if "start" in known or "end" in known:
         start_ns, end_ns = _ns("start", known.get("start", "0")), _ns("end", known.get("end", str(now_ns)))
         if start_ns >= end_ns:
             raise FilterError(f"The range starts at {start_ns} and ends at {end_ns}: it must end after it starts.")
         return TimeRange(start_ns, end_ns), "custom"
-    name = known.get("range", DEFAULT_RANGE)
+    name = known.get("range", default_name)
     if name not in RANGES:
         raise FilterError(f"“{name}” is not a range. Write one of {', '.join(RANGES)}, or start and end.")
-    return TimeRange(now_ns - RANGES[name] * 1_000_000_000, now_ns), name
+    return _ending(now_ns, name), name
+
+
+def _ending(end_ns: int, name: str) -> TimeRange:
+    return TimeRange(end_ns - RANGES[name] * _SECOND_NS, end_ns)
 
 
 def _ns(key: str, text: str) -> int:

@@ -1,7 +1,8 @@
 """A page's place in the app, and the one callback that keeps the open page up to date.
 
 `mount` gives every page the same life: its address, loading, refresh, error panel. A refresh answers `no_update`
-when neither the store's version, nor the address, nor (for ranges that end now) the minute has changed.
+when neither the store's version, nor the address, nor (for ranges that end now) the minute has changed. The frame's
+navigation and pickers come in the same answer, so that they never show another range than the page.
 The browser (assets/refresh.js) puts in place only what differs from the page it shows.
 """
 
@@ -11,7 +12,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -20,16 +21,18 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from apm_store.api import StoreError
-from apm_store.query import MINUTE_NS, StoreStats
+from apm_store.query import MINUTE_NS, ServiceInfo, StoreStats
 from apm_ui.components import text
 from apm_ui.components.empty import error_panel
-from apm_ui.filters import FilterError, Filters, parse_filters
+from apm_ui.filters import FilterError, Filters, default_range, parse_filters
 from apm_ui.sources import Sources
 
 LOG = logging.getLogger(__name__)
-# A page that takes long to make is made less often, so that watching it costs about a twentieth of one core.
+TICK_MS = 1500
+# A page that takes long to make is made less often, but never so seldom that a span is seen later than in 5 s:
+# half a second until the agent sends it, the commit, two ticks, and making the page.
 REST_PER_WORK = 20
-LONGEST_REST_MS = 10_000
+LONGEST_REST_MS = 2500
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,11 @@ def find_page(modules: Sequence[PageModule], pathname: str) -> tuple[PageModule,
     return None
 
 
-def mount(app: Dash, modules: Sequence[PageModule], sources: Sources) -> None:
+# Draws navigation and pickers for a path, its filters, and the services.
+Frame = Callable[[str, Filters, Sequence[ServiceInfo]], tuple[Component, Component]]
+
+
+def mount(app: Dash, modules: Sequence[PageModule], sources: Sources, frame: Frame) -> None:
     """Give every page its address and its own callbacks, and install the one refresh callback for all."""
     for module in modules:
         install = getattr(module, "callbacks", None)
@@ -84,34 +91,39 @@ def mount(app: Dash, modules: Sequence[PageModule], sources: Sources) -> None:
     @app.callback(
         Output("page-next", "data"),
         Output("page-seen", "data"),
+        Output("shell-nav-next", "data"),
+        Output("shell-pickers-next", "data"),
         Output("page-pulse", "data"),
-        Output("shell-epoch", "data"),
         Input("shell-url", "pathname"),
         Input("shell-url", "search"),
         Input("shell-tick", "n_intervals"),
         State("page-seen", "data"),
     )
-    def refresh(pathname: Any, search: Any, _ticks: Any, seen: Any) -> tuple[Any, Any, Any, Any]:
+    def refresh(pathname: Any, search: Any, _ticks: Any, seen: Any) -> tuple[Any, ...]:
         now_ns = time.time_ns()
         path, query = _text(pathname) or "/", _text(search)
-        stats = _stats(sources)
-        if not _is_due(seen, path + query, stats, now_ns):
-            return no_update, no_update, pulse(stats, now_ns), no_update
+        address, stats = path + query, _stats(sources)
+        if not _is_due(seen, address, stats, now_ns):
+            return no_update, no_update, no_update, no_update, pulse(stats, now_ns)
         content = render(modules, sources, path, query, now_ns)
-        epoch = _epoch(sources, now_ns)
-        is_new_epoch = not isinstance(seen, dict) or seen.get("epoch") != epoch
+        services = _services(sources)
+        epoch = _epoch(services, now_ns)
+        shows_frame = isinstance(seen, dict) and (seen.get("address"), seen.get("epoch")) == (address, epoch)
+        parts = (
+            (no_update, no_update) if shows_frame else frame(path, _readable_filters(query, now_ns, services), services)
+        )
         now_seen = {
-            "address": path + query,
+            "address": address,
             "version": stats.version if stats else None,
             "epoch": epoch,
             "rest_until_ms": _rest_until_ms(now_ns),
         }
-        return content, now_seen, pulse(stats, now_ns), epoch if is_new_epoch else no_update
+        return content, now_seen, *parts, pulse(stats, now_ns)
 
 
 def _rest_until_ms(began_ns: int) -> int:
-    ended_ns = time.time_ns()
-    return ended_ns // 1_000_000 + min(LONGEST_REST_MS, (ended_ns - began_ns) * REST_PER_WORK // 1_000_000)
+    took_ms = (time.time_ns() - began_ns) // 1_000_000
+    return began_ns // 1_000_000 + min(LONGEST_REST_MS, took_ms * REST_PER_WORK)
 
 
 def _text(value: Any) -> str:
@@ -125,13 +137,30 @@ def _stats(sources: Sources) -> StoreStats | None:
         return None
 
 
-def _epoch(sources: Sources, now_ns: int) -> str:
-    """Changes when the frame's pickers must be drawn again: with a new service, and every minute."""
+def _services(sources: Sources) -> list[ServiceInfo]:
     try:
-        names = [service.name for service in sources.store.traces.services()]
+        return sources.store.traces.services()
     except StoreError:
-        names = []
-    return json.dumps([now_ns // MINUTE_NS, names])
+        return []
+
+
+def _implied_range(services: Sequence[ServiceInfo], now_ns: int) -> str:
+    """What the page shows when its address names no range."""
+    return default_range(min((service.first_seen_ns for service in services), default=None), now_ns)
+
+
+def _readable_filters(search: str, now_ns: int, services: Sequence[ServiceInfo]) -> Filters:
+    """The address's filters; the defaults when it cannot be read (the page itself says why)."""
+    implied = _implied_range(services, now_ns)
+    try:
+        return parse_filters(search, now_ns, default_range=implied)
+    except FilterError:
+        return parse_filters("", now_ns, default_range=implied)
+
+
+def _epoch(services: Sequence[ServiceInfo], now_ns: int) -> str:
+    """Changes when the frame must be drawn again: with a new service or another default range, and every minute."""
+    return json.dumps([now_ns // MINUTE_NS, _implied_range(services, now_ns), [service.name for service in services]])
 
 
 def _is_due(seen: Any, address: str, stats: StoreStats | None, now_ns: int) -> bool:
@@ -164,7 +193,7 @@ def render(modules: Sequence[PageModule], sources: Sources, pathname: str, searc
         return _no_such_page(pathname)
     module, variables = found
     try:
-        filters = parse_filters(search, now_ns)
+        filters = parse_filters(search, now_ns, default_range=_implied_range(_services(sources), now_ns))
         filters = replace(filters, params=(*variables.items(), *filters.params))
         content = module.view(module.load(sources, filters))
     except FilterError as error:

@@ -8,25 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
-from apm_store.api import StoreError
-from apm_store.query import ServiceInfo, TimeRange
+from apm_store.query import ServiceInfo
 from apm_ui.components.attributes import hyphenated
 from apm_ui.components.icons import icon, mark
 from apm_ui.components.status import swatch
 from apm_ui.components.svg import FreeRange
 from apm_ui.components.text import resolved_range
-from apm_ui.filters import RANGES, FilterError, Filters, parse_filters
-from apm_ui.page import Page
-from apm_ui.sources import Sources
+from apm_ui.filters import RANGES, Filters
+from apm_ui.page import TICK_MS, Page
 from apm_ui.theme import mantine_theme
 
-TICK_MS = 2000
 # Parts that are made anew at refresh; assets/refresh.js puts each `…-next` in its place.
 PLACED = ("page", "shell-nav", "shell-pickers")
 RANGE_NAMES = {
@@ -45,7 +41,11 @@ KEYS = (
     ("Enter", "open the details"),
     ("Esc", "close"),
     ("/", "find"),
+    ("n N", "next, previous match"),
     ("e E", "next, previous error"),
+    ("x", "open, close repeats"),
+    ("z", "zoom to the span"),
+    ("0", "show the whole trace"),
     ("y", "copy the link"),
     ("p", "pause, go live"),
     ("g then o t q s", "overview, traces, slow queries, SLOs"),
@@ -63,7 +63,6 @@ def shell(pages: Sequence[Page]) -> Component:
             dcc.Store(id="page-seen"),
             dcc.Store(id="page-pulse"),
             *(dcc.Store(id=f"{part}-next") for part in PLACED),
-            dcc.Store(id="shell-epoch"),
             html.A("Skip to the page", href="#page", className="skip"),
             html.Div(
                 [
@@ -124,7 +123,7 @@ def _top() -> Component:
     return html.Header(
         [
             _button("shell-menu", icon("menu"), "Open the menu", "ghost square only-narrow"),
-            html.Div(id="shell-pickers"),
+            html.Div(_waiting_pickers(), id="shell-pickers"),
             html.Span(className="grow"),
             html.Span(id="shell-updated", className="updated not-narrow"),
             html.Button(
@@ -158,6 +157,11 @@ def _skeleton() -> Component:
     return html.Div(blocks, className="skeleton", **hyphenated(aria_label="Loading"))
 
 
+def _waiting_pickers() -> Component:
+    blocks = [html.Div(className="block picker-block") for _ in range(2)]
+    return html.Div(blocks, className="pickers waiting", **hyphenated(aria_hidden="true"))
+
+
 def _key_sheet() -> Component:
     rows = [html.Div([html.Kbd(keys), html.Span(action)], className="key-row") for keys, action in KEYS]
     sheet: Component = dmc.Modal(html.Div(rows), id="shell-keys", title="Keys", opened=False, size="sm", zIndex=50)
@@ -175,21 +179,17 @@ def service_picker(services: Iterable[ServiceInfo], pathname: str, filters: Filt
     return _picker("Service", summary, [html.Div(items, className="choices")])
 
 
-def range_picker(pathname: str, filters: Filters, now_ns: int) -> Component:
+def range_picker(pathname: str, filters: Filters) -> Component:
     """A menu of links to the named ranges, and a form for a range with its own start and end."""
     span = filters.time_range
     items = [
-        _choice(RANGE_NAMES[name], None, name == filters.range_name, _ranged(filters, name, now_ns).link(pathname))
+        _choice(RANGE_NAMES[name], None, name == filters.range_name, filters.with_range(name).link(pathname))
         for name in RANGES
     ]
-    resolved = html.Span(resolved_range(span.start_ns, span.end_ns, now_ns), className="muted not-narrow")
+    resolved = html.Span(resolved_range(span.start_ns, span.end_ns, time.time_ns()), className="muted not-narrow")
     summary = [icon("clock"), html.Span(RANGE_NAMES[filters.range_name]), resolved, icon("chevron")]
     form = FreeRange(start_ms=span.start_ns // 1_000_000, end_ms=span.end_ns // 1_000_000)
     return _picker("Time range", summary, [html.Div(items, className="choices"), form])
-
-
-def _ranged(filters: Filters, name: str, now_ns: int) -> Filters:
-    return replace(filters, range_name=name, time_range=TimeRange(now_ns - RANGES[name] * 1_000_000_000, now_ns))
 
 
 def _choice(name: str, slot: int | None, is_chosen: bool, href: str) -> Component:
@@ -204,23 +204,17 @@ def _picker(label: str, summary: list[Component], menu: list[Component]) -> Comp
     return html.Details([head, html.Div(menu, className="menu")], className="picker", key=label)
 
 
-def install_shell(app: Dash, pages: Sequence[Page], sources: Sources) -> None:
-    """Install what keeps the frame in step with the address, the services and the store's pulse."""
+def frame(
+    pages: Sequence[Page], pathname: str, filters: Filters, services: Sequence[ServiceInfo]
+) -> tuple[Component, Component]:
+    """Navigation and pickers for an address; on an address without a page, the pickers lead to the overview."""
+    path = pathname if any(page.match(pathname) is not None for page in pages) else "/"
+    pickers = [service_picker(services, path, filters), range_picker(path, filters)]
+    return html.Div(navigation(pages, pathname, filters)), html.Div(pickers, className="pickers")
 
-    @app.callback(
-        Output("shell-nav-next", "data"),
-        Output("shell-pickers-next", "data"),
-        Input("shell-url", "pathname"),
-        Input("shell-url", "search"),
-        Input("shell-epoch", "data"),
-    )
-    def follow(pathname: Any, search: Any, _epoch: Any) -> tuple[Component, Component]:
-        now_ns = time.time_ns()
-        path = pathname if isinstance(pathname, str) and pathname.startswith("/") else "/"
-        filters = _readable_filters(search, now_ns)
-        pickers = [service_picker(_services(sources), path, filters), range_picker(path, filters, now_ns)]
-        return html.Div(navigation(pages, path, filters)), html.Div(pickers, className="pickers")
 
+def install_shell(app: Dash) -> None:
+    """Install what puts new parts in their places, and what tells the store's pulse."""
     app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("spanwise", "pulse"), Output("shell-heard", "children"), Input("page-pulse", "data")
     )
@@ -228,18 +222,3 @@ def install_shell(app: Dash, pages: Sequence[Page], sources: Sources) -> None:
         app.clientside_callback(  # type: ignore[no-untyped-call]
             ClientsideFunction("spanwise", "place"), Output(part, "children"), Input(f"{part}-next", "data")
         )
-
-
-def _readable_filters(search: Any, now_ns: int) -> Filters:
-    """The address's filters; the defaults when it cannot be read (the page itself says why)."""
-    try:
-        return parse_filters(search if isinstance(search, str) else "", now_ns)
-    except FilterError:
-        return parse_filters("", now_ns)
-
-
-def _services(sources: Sources) -> list[ServiceInfo]:
-    try:
-        return sources.store.traces.services()
-    except StoreError:
-        return []

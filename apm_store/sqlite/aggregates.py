@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
 
 from apm_store.query import (
     HOUR_NS,
@@ -27,7 +27,7 @@ from apm_store.query import (
 from apm_store.sketch import Sketch
 from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.rollups import HOUR_S, MINUTE_S
-from apm_store.sqlite.schema import operation, service, span_rollup, statement, statement_rollup
+from apm_store.sqlite.schema import minute, operation, service, span_rollup, statement, statement_rollup
 from apm_store.sqlite.span_rows import operation_id_of, service_id_of, statement_id_of
 
 _S = 1_000_000_000
@@ -122,12 +122,12 @@ def coverage(snapshot: Snapshot, time_range: TimeRange) -> Coverage:
     """How much of the range holds spans; `first_ns` and `last_ns` are starts of spans."""
     seen = services(snapshot)
     start_s, end_s = _whole_minutes(time_range)
-    minutes = select(span_rollup.c.start_s).distinct().where(_between(span_rollup, MINUTE_S, start_s, end_s))
+    minutes = select(func.count()).where(minute.c.start_s >= start_s, minute.c.start_s < end_s)
     return Coverage(
         time_range=time_range,
         first_ns=min((info.first_seen_ns for info in seen), default=None),
         last_ns=max((info.last_seen_ns for info in seen), default=None),
-        measured_minutes=len(snapshot.rows(minutes)),
+        measured_minutes=snapshot.rows(minutes)[0][0],
         expected_minutes=(end_s - start_s) // MINUTE_S,
     )
 

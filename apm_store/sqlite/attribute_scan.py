@@ -13,17 +13,18 @@ from apm_store.model import Signal
 from apm_store.otlp_decode import attributes_match, decode_attributes, decode_resource, parse_request
 from apm_store.query import TraceQuery
 from apm_store.sqlite.bodies import clamp, item_id, unpack
+from apm_store.sqlite.matches import Matches
 from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.schema import body, span, statement
-from apm_store.sqlite.span_rows import row_conditions, span_rows, starts_within
+from apm_store.sqlite.span_rows import listed, row_conditions, starts_within
 
 _NUMBER_OR_BOOLEAN = re.compile(r"true|false|inf|-inf|nan|-?\d.*")  # such a value may lie in a body in binary form
-_ROWS_AT_ONCE = 500
 
 
-def find_with_attributes(snapshot: Snapshot, query: TraceQuery, share: float) -> tuple[list[Row[Any]], bool]:
-    """The rows of all spans that meet a query with attributes; false beside them when the time was over first."""
+def find_with_attributes(snapshot: Snapshot, query: TraceQuery, share: float) -> Matches:
+    """All spans that meet a query with attributes; only those of the newest bodies when the time is over first."""
     found: list[Row[Any]] = []
+    matches = Matches()
     try:
         with snapshot.within(share):
             statement_id = _statement_row_id(snapshot, query)
@@ -32,8 +33,10 @@ def find_with_attributes(snapshot: Snapshot, query: TraceQuery, share: float) ->
                 if positions:
                     found += _rows(snapshot, query, body_id, positions, statement_id)
     except StoreTimeoutError:
-        return found, False
-    return found, True
+        matches.is_complete = False
+    found.sort(key=lambda row: (-row.start_ns, row.duration_ns))
+    matches.add([row.trace_id.hex() for row in found], (row.id for row in found), (row.duration_ns for row in found))
+    return matches
 
 
 def _statement_row_id(snapshot: Snapshot, query: TraceQuery) -> int | None:
@@ -99,9 +102,9 @@ def _rows(
     snapshot: Snapshot, query: TraceQuery, body_id: int, positions: set[int], statement_id: int | None
 ) -> Iterator[Row[Any]]:
     """The stored rows at these positions of a body that meet the rest of the query."""
-    items = sorted(item_id(body_id, position) for position in positions)
-    for start in range(0, len(items), _ROWS_AT_ONCE):
-        chosen = span.c.id.in_(items[start : start + _ROWS_AT_ONCE])
-        for row in snapshot.stream(span_rows().where(chosen, starts_within(query.time_range), *row_conditions(query))):
-            if statement_id is None or row.statement_id == statement_id:
-                yield row
+    items = listed(item_id(body_id, position) for position in positions)
+    wanted = (span.c.id.in_(items), starts_within(query.time_range), *row_conditions(query))
+    columns = (span.c.id, span.c.trace_id, span.c.start_ns, span.c.duration_ns, span.c.statement_id)
+    for row in snapshot.stream(select(*columns).where(*wanted)):
+        if statement_id is None or row.statement_id == statement_id:
+            yield row

@@ -10,8 +10,8 @@ from sqlalchemy import Row, func, select
 
 from apm_store.query import StatementCallers, TimeRange
 from apm_store.sqlite.reader import Snapshot
-from apm_store.sqlite.schema import span
-from apm_store.sqlite.span_rows import span_rows, starts_within, statement_id_of
+from apm_store.sqlite.schema import operation, service, span
+from apm_store.sqlite.span_rows import starts_within, statement_id_of
 
 SAMPLED_CALLS = 200
 """How many of the newest calls are followed up to their entry span."""
@@ -36,7 +36,12 @@ def statement_callers(snapshot: Snapshot, statement_id: str, time_range: TimeRan
 
 
 def _spans_of(snapshot: Snapshot, trace_ids: Iterable[bytes]) -> dict[_Key, Row[Any]]:
-    question = span_rows().add_columns(span.c.is_entry).where(span.c.trace_id.in_(sorted(trace_ids)))
+    columns = (span.c.trace_id, span.c.span_id, span.c.parent_span_id, span.c.is_entry)
+    names = (
+        select(service.c.name).where(service.c.id == span.c.service_id).scalar_subquery().label("service"),
+        select(operation.c.name).where(operation.c.id == span.c.operation_id).scalar_subquery().label("operation"),
+    )
+    question = select(*columns, *names).where(span.c.trace_id.in_(sorted(trace_ids)))
     return {(row.trace_id, row.span_id): row for row in snapshot.stream(question)}
 
 

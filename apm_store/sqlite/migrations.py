@@ -40,9 +40,10 @@ CREATE TABLE span (
 ) STRICT;
 CREATE UNIQUE INDEX ix_span_identity ON span (trace_id, span_id, kind);
 CREATE INDEX ix_span_operation ON span (operation_id, start_ns, service_id);
-CREATE INDEX ix_span_entry ON span (start_ns, duration_ns, trace_id, is_entry) WHERE is_entry = 1;
+CREATE INDEX ix_span_entry
+    ON span (start_ns, duration_ns DESC, trace_id, is_entry, kind, status, http_status) WHERE is_entry = 1;
 CREATE INDEX ix_span_service_entry
-    ON span (service_id, start_ns, duration_ns, trace_id, is_entry) WHERE is_entry = 1;
+    ON span (service_id, start_ns, duration_ns DESC, trace_id, is_entry, kind, status, http_status) WHERE is_entry = 1;
 CREATE INDEX ix_span_statement ON span (statement_id, start_ns) WHERE statement_id IS NOT NULL;
 
 CREATE TABLE span_rollup (
@@ -51,6 +52,8 @@ CREATE TABLE span_rollup (
     sum_ns INTEGER NOT NULL, max_ns INTEGER NOT NULL, max_trace_id BLOB NOT NULL, sketch BLOB NOT NULL,
     PRIMARY KEY (step_s, start_s, service_id, operation_id, kind, is_entry, outcome)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE minute (start_s INTEGER PRIMARY KEY) STRICT;
 
 CREATE TABLE statement_rollup (
     step_s INTEGER NOT NULL, start_s INTEGER NOT NULL, service_id INTEGER NOT NULL, statement_id INTEGER NOT NULL,

@@ -67,6 +67,10 @@ class Rollup:
             cell = self._cells[whole] = Cell()
         cell.add(duration_ns, trace_id)
 
+    def minutes(self) -> set[int]:
+        """The starts, in seconds, of the minutes that were added to."""
+        return {int(start_s) for start_s, *_ in self._cells}
+
     def flush(self, connection: sqlite3.Connection) -> None:
         """Add the cells to the table, one read and one write per minute and per hour, and start empty."""
         hours: dict[Key, Cell] = {}

@@ -64,6 +64,8 @@ class Transaction:
 
     def flush(self) -> None:
         """Add all sums to their tables; to be called right before the commit."""
+        minutes = [(start_s,) for start_s in self.span_rollup.minutes()]
+        self.connection.executemany("INSERT OR IGNORE INTO minute VALUES (?)", minutes)
         self.span_rollup.flush(self.connection)
         self.statement_rollup.flush(self.connection)
         self.connection.executemany(

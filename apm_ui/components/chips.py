@@ -115,7 +115,7 @@ def _facet_value(value: FacetValue, largest: int, conditions: Sequence[Condition
     parts = [
         html.Span(icon("check") if is_chosen else None, className="check on" if is_chosen else "check"),
         mark,
-        html.Span(value.text, className="cut"),
+        html.Span(value.text, className="facet-text"),
         html.Span(count(value.count), className="number"),
         html.U(html.I(style={"width": f"{100 * value.count / largest:.0f}%"})),
     ]

@@ -12,12 +12,22 @@ from dash.development.base_component import Component
 
 from apm_store.model import SpanKind
 from apm_store.query import Outcome, SpanRow, TimeRange
-from apm_ui.components.figure import duration_axis, escape, figure, plot_ms, round_ticks, time_axis, zoom_meta
+from apm_ui.components.figure import (
+    duration_axis,
+    escape,
+    figure,
+    gap_bands,
+    plot_ms,
+    round_ticks,
+    time_axis,
+    zoom_meta,
+)
 from apm_ui.components.status import status_shape
 from apm_ui.components.text import NARROW, count, duration
 
 HEIGHT = 306
 BINS = 48
+GAP_STEPS = 60
 OUTCOME_WORDS = {Outcome.OK: "OK", Outcome.CLIENT_ERROR: "4xx", Outcome.FAILED: "Failed"}
 OUTCOME_STATES = {Outcome.OK: "ok", Outcome.CLIENT_ERROR: "warn", Outcome.FAILED: "critical"}
 # Failed ones are drawn last, so that nothing hides them.
@@ -41,8 +51,13 @@ def is_log_scaled(points: Sequence[SpanRow]) -> bool:
     return duration_axis([point.duration_ns for point in points])[1]
 
 
-def duration_scatter(name: str, points: Sequence[SpanRow], time_range: TimeRange) -> Component:
-    """One mark per span by start and duration; `customdata` is the trace id, which a click opens."""
+def duration_scatter(
+    name: str, points: Sequence[SpanRow], time_range: TimeRange, *, has_all: bool = False
+) -> Component:
+    """One mark per span by start and duration; `customdata` is the trace id, which a click opens.
+
+    `has_all`: the points are of all traces of the range, so that where there is none there is no data.
+    """
     axis, _ = duration_axis([point.duration_ns for point in points])
     groups: Mapping[Outcome, list[SpanRow]] = {outcome: [] for outcome in _MARKERS}
     for point in points:
@@ -53,6 +68,7 @@ def duration_scatter(name: str, points: Sequence[SpanRow], time_range: TimeRange
         "hovermode": "closest",
         "margin": {"l": 58},
         "meta": zoom_meta(time_range),
+        **(_gaps(points, time_range) if has_all else {}),
     }
     failed = len(groups[Outcome.FAILED])
     label = f"{count(len(points))} traces by start and duration, {count(failed)} of them failed."
@@ -60,21 +76,37 @@ def duration_scatter(name: str, points: Sequence[SpanRow], time_range: TimeRange
     return figure(name, data, layout, label=label, height=HEIGHT)
 
 
+def _gaps(points: Sequence[SpanRow], time_range: TimeRange) -> dict[str, Any]:
+    """The stretches in which no span started."""
+    step_ns = max(1, time_range.duration_ns // GAP_STEPS)
+    filled = {(point.start_ns - time_range.start_ns) // step_ns for point in points}
+    steps = range(GAP_STEPS)
+    starts = [time_range.start_ns + step * step_ns for step in steps]
+    return gap_bands(starts, [step in filled for step in steps], step_ns, time_range)
+
+
 def _marks(outcome: Outcome, spans: Sequence[SpanRow], time_range: TimeRange) -> dict[str, Any]:
     shift_ms = plot_ms(time_range.end_ns) - time_range.end_ns // 1_000_000
     names = {operation: escape(operation[:80]) for operation in {span.operation for span in spans}}
     # A duration of 0 has no place on a logarithmic axis; 1 ns is as low as a clock can tell.
+    ys = [_digits4(max(1, span.duration_ns)) for span in spans]
+    words = {y: duration(y) for y in set(ys)}
     return {
         "type": "scattergl" if len(spans) > 2_000 else "scatter",
         "mode": "markers",
         "name": OUTCOME_WORDS[outcome],
         "x": [span.start_ns // 1_000_000 + shift_ms for span in spans],
-        "y": [max(1, span.duration_ns) for span in spans],
+        "y": ys,
         "customdata": [span.trace_id for span in spans],
-        "text": [f"{duration(span.duration_ns)} {names[span.operation]}" for span in spans],
+        "text": [f"{words[y]} {names[span.operation]}" for span, y in zip(spans, ys, strict=True)],
         "hovertemplate": "%{x|%H:%M:%S} %{text}<extra></extra>",
         "marker": {**_MARKERS[outcome], "line": {"width": 0}},
     }
+
+
+def _digits4(ns: int) -> int:
+    """A duration with four significant digits, as many as a chart can show."""
+    return round(ns, 4 - len(str(ns))) if ns >= 10_000 else ns
 
 
 def duration_histogram(name: str, points: Sequence[SpanRow]) -> Component:

@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 
 from apm_analysis.slow_queries import StatementSeries
 from apm_store.query import MINUTE_NS, TimeRange
-from apm_ui.components.figure import duration_axis, escape, figure, plot_ms, time_axis, zoom_meta
+from apm_ui.components.figure import duration_axis, escape, figure, gap_bands, plot_ms, time_axis, zoom_meta
 from apm_ui.components.sql import statement_name
 from apm_ui.components.text import count, duration
 
@@ -36,7 +36,13 @@ def statement_time(
         _bars(words, [value * per_minute for value in values], starts, step_ns, colour)
         for (words, values), colour in zip(stacks, COLOURS, strict=False)
     ]
-    layout = {"barmode": "stack", "xaxis": time_axis(time_range), "yaxis": axis, "meta": zoom_meta(time_range)}
+    layout = {
+        "barmode": "stack",
+        "xaxis": time_axis(time_range),
+        "yaxis": axis,
+        "meta": zoom_meta(time_range),
+        **gap_bands(starts, [top > 0 for top in tops], step_ns, time_range),
+    }
     label = f"Database time by statement; {stacks[0][0]} takes the most." if stacks else "No database time."
     marks = [_legend(words, colour) for (words, _), colour in zip(stacks, COLOURS, strict=False)]
     legend = html.Div(marks, className="legend legend-below")

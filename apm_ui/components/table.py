@@ -94,7 +94,8 @@ def _hidden(column: Column[Row]) -> str:
 class GridColumn:
     """One column of a grid: `field` is the key in each row, `renderer` a function of assets/tables.js.
 
-    `width` is in pixels; with `flex` the column takes that share of what is left, and `width` is its least width.
+    `width` is in pixels; with `flex` the column takes that share of what is left, and `width` is its least width,
+    `max_width` its greatest where it is not 0.
     `href` makes the head a link (to the same page sorted by this column); `arrow` marks the sorted column.
     """
 
@@ -103,6 +104,7 @@ class GridColumn:
     renderer: str = ""
     width: int = 90
     flex: int = 0
+    max_width: int = 0
     is_number: bool = False
     hide: Hide = ""
     href: str = ""
@@ -157,4 +159,6 @@ def _definition(column: GridColumn) -> dict[str, Any]:
     }
     if column.renderer:
         definition["cellRenderer"] = column.renderer
+    if column.max_width:
+        definition["maxWidth"] = column.max_width
     return definition | ({"flex": column.flex, "minWidth": column.width} if column.flex else {"width": column.width})

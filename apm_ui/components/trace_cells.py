@@ -37,7 +37,7 @@ def _columns(order: str, order_href: Callable[[str], str], cells: Sequence[Mappi
     slowest: Arrow = "↓" if order == "slowest" else ""
     return [
         GridColumn("Start", "start", "SpanwiseMuted", _width("start", cells), href=order_href("newest"), arrow=newest),
-        GridColumn("Root operation", "name", "SpanwiseName", width=140, flex=6),
+        GridColumn("Root operation", "name", "SpanwiseName", width=140, flex=12, max_width=_name_width(cells)),
         GridColumn("Status", "status", "SpanwiseState", width=72, is_number=True, hide="small"),
         GridColumn(
             "Duration",
@@ -48,7 +48,7 @@ def _columns(order: str, order_href: Callable[[str], str], cells: Sequence[Mappi
             href=order_href("slowest"),
             arrow=slowest,
         ),
-        GridColumn("Time by service", "services", "SpanwiseSegments", width=150, flex=5, hide="small"),
+        GridColumn("Time by service", "services", "SpanwiseSegments", width=120, flex=5, hide="small"),
         GridColumn("Spans", "spans", width=66, is_number=True, hide="small"),
         GridColumn("Errors", "errors", "SpanwiseState", width=68, is_number=True, hide="small"),
         GridColumn("Trace id", "short", "SpanwiseShort", width=104, hide="narrow"),
@@ -58,6 +58,15 @@ def _columns(order: str, order_href: Callable[[str], str], cells: Sequence[Mappi
 def _width(field: str, cells: Sequence[Mapping[str, Any]]) -> int:
     """Pixels for the longest text of a column in 12 px mono, with its padding."""
     return max(84, 26 + math.ceil(7.5 * max((len(cell[field]) for cell in cells), default=0)))
+
+
+def _name_width(cells: Sequence[Mapping[str, Any]]) -> int:
+    """Pixels that show the longest operation in full, with its shape and padding."""
+    return 56 + max((math.ceil(8 * len(_name_words(cell["name"]))) for cell in cells), default=0)
+
+
+def _name_words(name: Mapping[str, str]) -> str:
+    return f"{name['text']} › {name['detail']}" if name["detail"] else name["text"]
 
 
 def _cells(row: TraceRow, slots: Mapping[str, int], longest_ns: int, now_ns: int) -> dict[str, Any]:

@@ -301,7 +301,7 @@ def _action(model: SlosModel, status: SloStatus) -> Component | None:
     if hour is None or not hour.bad:
         return None
     indicator = status.objective.indicator
-    chosen = replace(model.filters.only_shared(), range_name="1h", service=indicator.service)
+    chosen = replace(model.filters.only_shared().with_range("1h"), service=indicator.service)
     words = f"See the {plural(hour.bad, 'failed trace')}"
     if isinstance(indicator, Latency):
         threshold_ms = f"{indicator.threshold_ns / 1e6:g}"

@@ -12,7 +12,7 @@ from dash.development.base_component import Component
 from apm_analysis.red import choose_step_ns, whole_steps
 from apm_analysis.slow_queries import SlowQuery, StatementSeries, rank_slow_queries, statement_series
 from apm_store.api import TraceStore
-from apm_store.query import Coverage, StatementAggregate, StatementCallers, StatementRow
+from apm_store.query import Coverage, StatementAggregate, StatementCallers, StatementRow, TraceQuery
 from apm_ui.components.card import Kpi, card, copy_button, drawer, header, kpi_row, note
 from apm_ui.components.empty import Listener, explained, first_start
 from apm_ui.components.figure import Line, duration_axis, time_series
@@ -22,7 +22,7 @@ from apm_ui.components.sql import pretty_sql, statement_name
 from apm_ui.components.statement_time import statement_time
 from apm_ui.components.status import swatch, tag
 from apm_ui.components.table import Column, table
-from apm_ui.components.text import NARROW, SECOND_NS, count, digits3, duration, percent, plural, rate, resolved_range
+from apm_ui.components.text import SECOND_NS, count, duration, percent, plural, rate, resolved_range
 from apm_ui.filters import Filters
 from apm_ui.listeners import check_listeners
 from apm_ui.page import Page
@@ -41,11 +41,12 @@ NO_CALLS = (
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The chosen statement, its calls by step of time, and who calls it."""
+    """The chosen statement, its calls by step of time, who calls it, and its slowest span ("" when not found)."""
 
     query: SlowQuery
     steps: tuple[StatementRow, ...]
     callers: StatementCallers
+    worst_span_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,19 @@ def _select(store: TraceStore, filters: Filters, query: SlowQuery, step_ns: int)
     widened = whole_steps(filters.time_range, step_ns)
     question = StatementAggregate(widened, query.service, query.statement_id, step_ns)
     callers = store.statement_callers(query.statement_id, filters.time_range)
-    return Selected(query, tuple(store.aggregate_statements(question)), callers)
+    return Selected(query, tuple(store.aggregate_statements(question)), callers, _worst_span_id(store, filters, query))
+
+
+def _worst_span_id(store: TraceStore, filters: Filters, query: SlowQuery) -> str:
+    slowest = TraceQuery(
+        filters.time_range,
+        service=query.service,
+        statement_id=query.statement_id,
+        min_duration_ns=query.max_ns,
+        limit=1,
+    )
+    found = (trace.matched for trace in store.find(slowest).traces if trace.trace_id == query.worst_trace_id)
+    return next((span.span_id for span in found), "")
 
 
 def view(model: QueriesModel) -> Component:
@@ -154,7 +167,7 @@ def _kpis(model: QueriesModel) -> Component:
     services = len({query.service for query in queries})
     slowest = max(queries, key=lambda query: query.p95_ns or 0)
     busy, called = _totals(model.series)
-    pace = f"{digits3(model.total_ns / SECOND_NS / seconds)}{NARROW}s per second"
+    pace = f"{duration(model.total_ns / seconds)}/s"
     return kpi_row(
         [
             Kpi("Database time", duration(model.total_ns), pace, sparkline(busy, width=64, height=26)),
@@ -166,9 +179,12 @@ def _kpis(model: QueriesModel) -> Component:
     )
 
 
-def _totals(series: Sequence[StatementSeries]) -> tuple[list[int], list[int]]:
+def _totals(series: Sequence[StatementSeries]) -> tuple[list[int | None], list[int | None]]:
+    """Time and calls of every step; None where there was no call."""
     steps = list(zip(*(one.points for one in series), strict=True))
-    return [sum(p.total_ns for p in step) for step in steps], [sum(p.count for p in step) for step in steps]
+    return [sum(p.total_ns for p in step) or None for step in steps], [
+        sum(p.count for p in step) or None for step in steps
+    ]
 
 
 def _statements(model: QueriesModel) -> Component:
@@ -214,9 +230,10 @@ def _service_mark(query: SlowQuery, slots: Mapping[str, int]) -> Component:
 
 
 def _tags(query: SlowQuery) -> list[Component]:
-    tags = []
+    tags: list[Component] = []
     if (query.p95_ns or 0) >= SLOW_NS:
-        tags.append(tag("slow", "warn"))
+        words = f"1 call in 20 takes {duration(SLOW_NS)} or longer (p95 {duration(query.p95_ns)})"
+        tags.append(html.Span(tag("slow", "warn"), title=words))
     if query.failed_count:
         tags.append(tag(f"{count(query.failed_count)} failed", "critical"))
     return tags
@@ -233,7 +250,8 @@ def _drawer(model: QueriesModel, selected: Selected) -> Component:
     query = selected.query
     where = " · ".join(filter(None, [query.service, query.system, query.namespace]))
     shared = model.filters.only_shared()
-    worst = dcc.Link(f"Worst trace, {duration(query.max_ns)} →", href=shared.link(f"/traces/{query.worst_trace_id}"))
+    worst_href = shared.with_params(span=selected.worst_span_id or None).link(f"/traces/{query.worst_trace_id}")
+    worst = dcc.Link(f"Worst trace, {duration(query.max_ns)} →", href=worst_href)
     found = shared.with_params(statement=query.statement_id).link("/traces")
     body = [
         pretty_sql(query.text),

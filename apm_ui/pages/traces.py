@@ -160,6 +160,7 @@ def _facet_note(conditions: Sequence[Condition]) -> str:
 
 def _chart(model: TracesModel, found: TracePage) -> Component:
     points = found.points
+    has_all = not model.conditions and len(points) == found.total
     notes = ["log scale"] if is_log_scaled(points) else []
     if found.total > len(points):
         notes.append(f"the newest {count(len(points))} of {count(found.total)}")
@@ -174,7 +175,7 @@ def _chart(model: TracesModel, found: TracePage) -> Component:
     chart = (
         duration_histogram("traces-histogram", points)
         if model.chart == "histogram"
-        else duration_scatter("traces-durations", points, model.filters.time_range)
+        else duration_scatter("traces-durations", points, model.filters.time_range, has_all=has_all)
     )
     tools = html.Span([duration_legend(points), html.Span(links, className="join")], className="card-tools")
     return card("Durations", ", ".join(notes), chart, link=tools)

@@ -94,7 +94,7 @@ def test_refresh_answers_no_page_while_nothing_changed(filled_sources, refresh):
 
     second = refresh(app, search=search, seen=first["page-seen"]["data"])
 
-    assert set(first) == {"page-next", "page-seen", "page-pulse", "shell-epoch"}
+    assert set(first) == {"page-next", "page-seen", "page-pulse", "shell-nav-next", "shell-pickers-next"}
     assert set(second) == {"page-pulse"}
 
 

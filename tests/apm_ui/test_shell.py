@@ -9,6 +9,7 @@ from dataclasses import replace
 from http.client import HTTPConnection
 
 import pytest
+from builders import SECOND, make_batch, make_span
 
 from apm_store.open import open_store
 from apm_store.query import ServiceInfo
@@ -53,35 +54,50 @@ def test_the_pickers_only_change_the_address():
         "/traces?range=6h&service=shop&status=error",
         "/traces?range=6h&service=mail%20%26%20co&status=error",
     ]
-    assert hrefs(range_picker("/traces", filters, NOW_NS))[:3] == [
+    assert hrefs(range_picker("/traces", filters))[:3] == [
         "/traces?range=5m&service=shop&status=error",
         "/traces?range=15m&service=shop&status=error",
-        "/traces?service=shop&status=error",
+        "/traces?range=1h&service=shop&status=error",
     ]
 
 
 @pytest.mark.parametrize(
     ("pathname", "search"), [("/slos", "?range=6h"), (None, None), ("//evil.example", "?range=2x"), (5, [])]
 )
-def test_the_frame_follows_any_address(filled_sources, pathname, search):
-    """Navigation and pickers are drawn even for addresses that cannot be read."""
+def test_the_frame_follows_any_address(filled_sources, refresh, pathname, search):
+    """Navigation and pickers come with the page, even for addresses that cannot be read, and stay on this site."""
+    answer = refresh(create_app(filled_sources), pathname, search)
+
+    pickers = json.dumps(answer["shell-pickers-next"])
+    assert "storefront" in pickers
+    assert "evil" not in pickers
+    assert "/queries" in json.dumps(answer["shell-nav-next"])
+
+
+def test_the_frame_stays_while_address_services_and_minute_stay(filled_sources, refresh):
+    """A commit draws the page again, not the frame: an open picker stays as it is."""
     app = create_app(filled_sources)
-    output = next(key for key in app.callback_map if "shell-nav-next" in key)
-    body = {
-        "output": output,
-        "outputs": [{"id": "shell-nav-next", "property": "data"}, {"id": "shell-pickers-next", "property": "data"}],
-        "inputs": [
-            {"id": "shell-url", "property": "pathname", "value": pathname},
-            {"id": "shell-url", "property": "search", "value": search},
-            {"id": "shell-epoch", "property": "data", "value": None},
-        ],
-        "changedPropIds": [],
-    }
+    before = refresh(app)
+    seen = {**before["page-seen"]["data"], "rest_until_ms": 0, "version": -1}
 
-    answer = app.server.test_client().post("/_dash-update-component", json=body, headers=LOCAL)
+    after = refresh(app, seen=seen)
 
-    assert answer.status_code == 200
-    assert "storefront" in json.dumps(json.loads(answer.data)["response"]["shell-pickers-next"])
+    if after["page-seen"]["data"]["epoch"] == seen["epoch"]:  # no minute began in between
+        assert {"shell-nav-next", "shell-pickers-next"}.isdisjoint(after)
+    assert "page-next" in after
+
+
+def test_page_and_pickers_show_the_same_range(empty_sources, refresh):
+    """A store that is a minute old is shown with five minutes, in the page's links and in the picker alike."""
+    start_ns = time.time_ns() - 60 * SECOND
+    empty_sources.store.traces.write(make_batch([make_span("GET /", start_ns=start_ns)], "shop"))
+
+    answer = refresh(create_app(empty_sources))
+
+    assert "Last 5 min" in json.dumps(
+        answer["shell-pickers-next"]["data"]["props"]["children"][1]["props"]["children"][0]
+    )
+    assert "range=" not in json.dumps(answer["page-next"])
 
 
 def test_two_apps_answer_from_their_own_stores(filled_sources, refresh, tmp_path):

@@ -55,7 +55,7 @@ def test_a_limit_keeps_the_newest_points_and_says_so(store: Store, make_gauge: M
 
 
 def test_a_point_that_comes_again_is_stored_once(store: Store, make_gauge: MakeGauge) -> None:
-    """The same stream, time and start in another body is a duplicate."""
+    """The same stream, time, start and value in another body is a duplicate."""
     first = store.metrics.write(make_gauge([(1, 1.0, "a"), (2, 2.0, "a")]))
     second = store.metrics.write(make_gauge([(2, 2.0, "a"), (3, 3.0, "a")]))
 
@@ -64,6 +64,17 @@ def test_a_point_that_comes_again_is_stored_once(store: Store, make_gauge: MakeG
     assert (first, second) == (WriteOutcome(2, 0), WriteOutcome(1, 1))
     assert [point.value for point in page.metrics[0].points] == [1.0, 2.0, 3.0]
     assert store.stats().data_points == 3
+
+
+def test_points_of_one_moment_with_different_content_are_all_stored(store: Store, make_gauge: MakeGauge) -> None:
+    """Only a true copy is a duplicate: another value at the same time is another point, in one body or in two."""
+    first = store.metrics.write(make_gauge([(1, 1.0, "a"), (1, 2.0, "a"), (1, 1.0, "a")]))
+    second = store.metrics.write(make_gauge([(1, 3.0, "a"), (1, 2.0, "a")]))
+
+    [metric] = store.metrics.find(MetricQuery("memory", RANGE)).metrics
+
+    assert (first, second) == (WriteOutcome(2, 1), WriteOutcome(1, 1))
+    assert sorted(point.value for point in metric.points if isinstance(point.value, float)) == [1.0, 2.0, 3.0]
 
 
 def test_a_point_that_is_no_number_is_kept(store: Store, make_gauge: MakeGauge) -> None:

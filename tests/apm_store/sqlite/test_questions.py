@@ -66,7 +66,7 @@ QUESTIONS: dict[str, Ask] = {
     "metric": lambda store: store.metrics.find(MetricQuery("memory", RANGE, "shop")),
     "metric_names": lambda store: store.metrics.names(),
 }
-LARGE_TABLES = ("span", "body", "log_record", "data_point", "span_rollup", "statement_rollup")
+LARGE_TABLES = ("span", "body", "log_record", "data_point", "span_rollup", "statement_rollup", "minute")
 
 
 @pytest.fixture

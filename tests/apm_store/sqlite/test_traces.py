@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from builders import MS, SECOND, attribute, make_batch, make_request, make_span
 
 from apm_store.api import Store
+from apm_store.fingerprint import fingerprint
 from apm_store.model import Batch, Signal
 from apm_store.open import open_store
-from apm_store.query import Outcome, TimeRange, TraceQuery
+from apm_store.query import Outcome, SpanRow, TimeRange, TraceQuery
 
 CLIENT = 3
 INTERNAL = 1
@@ -93,9 +95,7 @@ def test_exactly_the_described_traces_are_found(
     filled: Store, query: TraceQuery, expected: set[int], order: str
 ) -> None:
     """Among 14 traces every question finds those that meet it and no other."""
-    asked = TraceQuery(**{**{name: getattr(query, name) for name in query.__slots__}, "order": order})
-
-    page = filled.traces.find(asked, max_points=100)
+    page = filled.traces.find(replace(query, order=order), max_points=100)
 
     assert {int(trace.trace_id, 16) for trace in page.traces} == expected
     assert {int(point.trace_id, 16) for point in page.points} == expected
@@ -106,8 +106,6 @@ def test_exactly_the_described_traces_are_found(
 
 def test_a_statement_is_found_by_its_id(filled: Store) -> None:
     """The span that is matched by a statement is the database call, not the entry span."""
-    from apm_store.fingerprint import fingerprint
-
     statement = fingerprint("SELECT a FROM t WHERE b = ?", "")
     assert statement is not None
 
@@ -149,6 +147,90 @@ def test_traces_come_in_the_asked_order(
     assert [int(trace.trace_id, 16) for trace in page.traces] == expected
     assert [int(point.trace_id, 16) for point in page.points] == [13, 12, 11]
     assert page.total == 13
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A store with three traces that have several matching spans each, sent inner spans first and in several bodies.
+
+    Trace 1: a root of 1 s, an inner request of 3 s after it. Trace 2: two spans that start together, of 2 s and 1 s.
+    Trace 3: a root before RANGE, and within it an inner request of 5 s, then one of 9 s.
+    """
+    spans = [
+        ("inner", 1, 2, 1_500, 3),
+        ("root", 1, 1, 1_100, 1),
+        ("short", 2, 2, 1_200, 1),
+        ("long", 2, 1, 1_200, 2),
+        ("later", 3, 3, 1_900, 9),
+        ("sooner", 3, 2, 1_050, 5),
+        ("before", 3, 1, 999, 1),
+    ]
+    store = open_store(tmp_path_factory.mktemp("nested") / "data")
+    for name, trace, number, start_s, duration_s in spans:
+        times = {"start_ns": start_s * SECOND, "duration_ns": duration_s * SECOND}
+        attributes = {"n": "1", "db.query.text": "SELECT 1", "name": name}
+        span = make_span("GET /", trace=trace, span=number, parent=number - 1, attributes=attributes, **times)
+        store.traces.write(make_batch([span]))
+    yield store
+    store.close()
+
+
+STATEMENT = fingerprint("SELECT 1", "")
+assert STATEMENT is not None
+WAYS = {
+    "entry": TraceQuery(RANGE),
+    "service": TraceQuery(RANGE, service="shop"),
+    "operation": TraceQuery(RANGE, operation="GET /"),
+    "statement": TraceQuery(RANGE, statement_id=STATEMENT.hash),
+    "attribute": TraceQuery(RANGE, attributes=(("n", "1"),)),
+    "outcome": TraceQuery(RANGE, outcome=Outcome.OK),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("order", "expected"), [("newest", ["long", "root", "sooner"]), ("slowest", ["sooner", "long", "root"])]
+)
+@pytest.mark.parametrize("page", [1, 2, 3, 50_000])
+def test_the_earliest_matching_span_is_the_matched_one(
+    nested: Store, way: str, order: str, expected: list[str], page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a trace's matching spans within the range the earliest stands for it, of equals the longest; orders go by it.
+
+    How many spans are fetched at once makes no difference.
+    """
+    monkeypatch.setattr("apm_store.sqlite.matches._PAGE", page)
+
+    found = nested.traces.find(replace(WAYS[way], order=order), max_points=9)
+
+    assert [_name(nested, trace.matched) for trace in found.traces] == expected
+    assert [_name(nested, point) for point in found.points] == ["long", "root", "sooner"]
+    assert (found.total, found.is_complete) == (3, True)
+    assert [len(trace.spans) for trace in found.traces if trace.matched.trace_id == f"{3:032x}"] == [3]
+
+
+def _name(store: Store, row: SpanRow) -> object:
+    """The name that a span of the nested traces has as an attribute."""
+    span = store.traces.get_span(row.trace_id, row.span_id)
+    assert span is not None
+    return span.attributes["name"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (replace(WAYS["entry"], min_duration_ns=2 * SECOND), ["inner", "long", "sooner"]),
+        (replace(WAYS["operation"], max_duration_ns=1 * SECOND), ["short", "root"]),
+        (replace(WAYS["attribute"], min_duration_ns=6 * SECOND), ["later"]),
+        (replace(WAYS["entry"], time_range=TimeRange(1_300 * SECOND, 2_000 * SECOND)), ["later", "inner"]),
+    ],
+)
+def test_only_spans_that_meet_the_query_can_be_matched(nested: Store, query: TraceQuery, expected: list[str]) -> None:
+    """A span that is too short, too long or outside the range is passed over, though it started earlier."""
+    found = nested.traces.find(query, max_points=9)
+
+    assert [_name(nested, trace.matched) for trace in found.traces] == expected
+    assert found.points == tuple(trace.matched for trace in found.traces)
 
 
 def test_a_found_trace_brings_all_its_spans(filled: Store) -> None:
