@@ -40,6 +40,7 @@ class TraceQuery:
     That span is an entry span (see `SpanAggregate`) unless `operation` or `attributes` is given; then it may be any.
     `attributes` are exact `key=value` pairs; resource attributes count too; numbers and booleans match their text
     as JSON writes it.
+    `order` goes by the matched span (see `TraceSummary`): latest start first, or longest duration first.
     """
 
     time_range: TimeRange
@@ -72,7 +73,10 @@ class SpanRow:
 
 @dataclass(frozen=True, slots=True)
 class TraceSummary:
-    """One found trace: the matched span, and all of its spans as rows in order of start."""
+    """One found trace: the matched span, and all of its spans as rows in order of start.
+
+    Of the spans in the range that meet the query the earliest is the matched one; of equals the longest.
+    """
 
     trace_id: str
     matched: SpanRow

@@ -78,8 +78,8 @@ class SloStatus:
     """Where an objective stands.
 
     `budget_left` is a signed share: 1 when nothing is spent, below 0 when overspent. `allowed_bad` is how many of the
-    window's `total` requests may be bad. `series` is the burn-down, (time, budget left) with None where nothing was
-    measured for an hour. `coverage_share` is the measured part (0 to 1) of the window.
+    window's `total` requests may be bad. `series` is the burn-down from the whole budget at the first measured moment,
+    (time, budget left) with None where nothing was measured for an hour. `coverage_share` is the measured part (0 to 1) of the window.
     """
 
     objective: Objective
@@ -160,9 +160,10 @@ def _rule_status(rule: Rule, objective: Objective, windows: Sequence[BurnWindow]
     has_enough = is_enough(long.total, long.bad)
     note = ""
     if factor >= objective.max_burn:
-        note = f"Cannot fire: with this target the burn rate never exceeds {times_text(objective.max_burn)}×."
+        note = f"cannot fire: with this target the burn rate never exceeds {times_text(objective.max_burn)}×"
     elif is_over and not has_enough:
-        note = f"Held back: {long.total} requests in {long.name} are too few to judge."
+        requests, are = ("request", "is") if long.total == 1 else ("requests", "are")
+        note = f"held back: {long.total:,} {requests} in {long.name} {are} too few to judge"
     return RuleStatus(
         severity=rule.severity,
         speed=rule.speed,
@@ -204,9 +205,9 @@ def _firing_text(rule: RuleStatus) -> str:
 
 
 def _burn_down(slices: Sequence[Slice], allowed_bad: float) -> tuple[tuple[int, float | None], ...]:
-    """The budget left at the end of each measured slice, with a gap where nothing was measured for an hour."""
+    """The whole budget, then what is left at the end of each measured slice, with a gap where nothing was measured for an hour."""
     measured = [part for part in slices if part.total]
-    points: list[tuple[int, float | None]] = []
+    points: list[tuple[int, float | None]] = [(part.start_ns, 1.0) for part in measured[:1]]
     spent = 0
     for part, following in [*pairwise(measured), *((part, part) for part in measured[-1:])]:
         spent += part.bad

@@ -20,7 +20,7 @@ from apm_store.sqlite.span_rows import id_bytes, listed, span_rows
 def find(snapshot: Snapshot, query: TraceQuery, max_points: int) -> TracePage:
     """The traces that meet the query, see `TraceQuery`; a part of them when the time limit comes first."""
     find_spans = find_with_attributes if query.attributes else find_matches
-    matches = find_spans(snapshot, query, share=0.8)
+    matches = find_spans(snapshot, query, share=0.6)  # the rest is for their rows
     newest = matches.newest()
     limit, items = max(0, query.limit), matches.items
     asked = newest[:limit]

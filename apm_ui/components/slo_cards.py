@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
 from apm_analysis.slo.burn_rate import BurnWindow, RuleStatus, SloStatus
-from apm_store.query import HOUR_NS, TimeRange
+from apm_store.query import HOUR_NS, MINUTE_NS, TimeRange
 from apm_ui.components.figure import figure, plot_ms, time_axis
-from apm_ui.components.gauge import gauge, inline_bar
+from apm_ui.components.gauge import gauge
 from apm_ui.components.status import status_shape
 from apm_ui.components.table import Column, table
 from apm_ui.components.text import burn, count, duration, percent
@@ -74,25 +75,22 @@ def burn_table(windows: Sequence[BurnWindow]) -> Component:
     """Requests, failures and burn rate over every window that ends now."""
     top = max((window.burn or 0 for window in windows), default=0) or 1
     columns: list[Column[BurnWindow]] = [
-        Column("Window", lambda window: window.name, width="74px"),
-        Column("Requests", lambda window: count(window.total), is_number=True, width="78px"),
-        Column("Failed", lambda window: count(window.bad), is_number=True, width="62px"),
-        Column("Share", lambda w: percent(w.bad / w.total) if w.total else None, is_number=True, width="78px"),
-        Column("Burn", _burn_cell, is_number=True, width="68px"),
-        Column("", lambda window: _burn_bar(window, top), hide="small"),
+        Column("Window", lambda window: window.name, width="19%"),
+        Column("Requests", lambda window: count(window.total), is_number=True, width="21%"),
+        Column("Failed", lambda window: count(window.bad), is_number=True, width="16%"),
+        Column("Share", lambda w: percent(w.bad / w.total) if w.total else None, is_number=True, width="21%"),
+        Column("Burn", lambda window: _burn_cell(window, top), is_number=True, width="23%"),
     ]
     return table(columns, windows, label="Burn rate by window", row_height=28)
 
 
-def _burn_cell(window: BurnWindow) -> Component | None:
-    return None if window.burn is None else html.Span(burn(window.burn), className="bold")
-
-
-def _burn_bar(window: BurnWindow, top: float) -> Component | None:
+def _burn_cell(window: BurnWindow, top: float) -> Component | None:
+    """The burn rate over a line that is as long as the rate is high."""
     if window.burn is None:
-        return html.Span()
+        return None
     color = "critical-fill" if window.burn >= PAGE_BURN else "warn-fill" if window.burn >= 1 else "bar"
-    return inline_bar(window.burn / top, "", color=color)
+    size = {"width": f"{window.burn / top * 100:.1f}%", "background": f"var(--{color})"}
+    return html.Span([html.Span(burn(window.burn), className="bold"), html.I(style=size)], className="burn-cell")
 
 
 def rule_list(rules: Sequence[RuleStatus]) -> Component:
@@ -102,7 +100,8 @@ def rule_list(rules: Sequence[RuleStatus]) -> Component:
 
 def _rule(rule: RuleStatus) -> Component:
     firing_state = "critical" if rule.severity == "page" else "warn"
-    state = firing_state if rule.is_firing else "ok" if rule.long_burn is not None else "unknown"
+    is_judged = rule.long_burn is not None and not rule.note
+    state = firing_state if rule.is_firing else "ok" if is_judged else "unknown"
     name = f"{_RULE_NAMES[rule.severity]}, {_RULE_NAMES[rule.speed]}"
     condition = f" {rule.long} and {rule.short} above {rule.factor:.3g}×"
     now = f"now {burn(rule.long_burn)} and {burn(rule.short_burn)}"
@@ -111,7 +110,8 @@ def _rule(rule: RuleStatus) -> Component:
         html.Div([html.Span(name, className="bold"), html.Span(condition, className="muted")]),
         html.Div([now, ", " if verdict else "", verdict], className="small text2"),
     ]
-    return html.Div([status_shape(state, "Firing" if rule.is_firing else ""), html.Div(lines)], className="rule")
+    word = "Firing" if rule.is_firing else "Not firing" if is_judged else "Not judged"
+    return html.Div([status_shape(state, word), html.Div(lines)], className="rule")
 
 
 def _closeness(rule: RuleStatus) -> str:
@@ -122,38 +122,47 @@ def _closeness(rule: RuleStatus) -> str:
 
 
 def burn_down(status: SloStatus, now_ns: int, height: int = 262) -> Component:
-    """The budget left over the window, the diagonal of even spending, and where the present rate leads."""
+    """The budget left since the first measured moment, the diagonal of even spending, where the present rate leads."""
     name = status.objective.display_name
     label = f"Error budget of {name}: {left_text(status)} is left. {status.exhaustion.sentence}"
-    points = _thinned(status.series)
+    points = _thinned([(min(time_ns, now_ns), left) for time_ns, left in status.series])
     first_ns = points[0][0] if points else now_ns - status.objective.window_ns
-    shown_ns = max(now_ns - first_ns, 600_000_000_000)
+    shown_ns = max(now_ns - first_ns, MINUTE_NS)
     ahead_ns = min(shown_ns // 6, status.exhaustion.duration_ns or 0) if status.exhaustion.kind == "gone_in" else 0
     span = TimeRange(now_ns - shown_ns, now_ns + max(ahead_ns, shown_ns // 40))
-    low = min([0.0, *(left for _, left in points if left is not None)])
+    low = lowest(status)
     ticks = _budget_ticks(low)
+    bottom, height_of_all = _place(low), 1 - _place(low)
     layout = {
         "xaxis": time_axis(span),
         "yaxis": {
-            "range": [low - (1 - low) * 0.04, 1 + (1 - low) * 0.06],
+            "range": [bottom - height_of_all * 0.05, 1 + height_of_all * 0.06],
             "rangemode": "normal",
-            "tickvals": ticks,
+            "tickvals": [_place(tick) for tick in ticks],
             "ticktext": [percent(tick, 0) for tick in ticks],
         },
-        "margin": {"r": 84, "l": 56},
+        "margin": {"r": 104, "l": 66},
         "annotations": [_now_label(status, now_ns), *([_even_label(span, now_ns)] if low > -0.5 else [])],
         "hovermode": "x",
     }
     return figure("slos-burn-down", _burn_down_data(status, points, span, now_ns), layout, label=label, height=height)
 
 
+def lowest(status: SloStatus) -> float:
+    """The least budget that was left, at most 0; below −1 the burn-down's scale is logarithmic."""
+    return min([0.0, *(left for _, left in status.series if left is not None)])
+
+
+def _place(left: float) -> float:
+    """Where a share of the budget is drawn: as it is down to −100 %, by its logarithm below."""
+    return left if left >= -1 else -1 - math.log10(-left)
+
+
 def _budget_ticks(low: float) -> list[float]:
-    """Round shares of the budget from 100 % down to `low`, few enough to stand apart."""
-    step = next(
-        step * 10.0**power for power in range(9) for step in (0.5, 1, 2) if (1 - low) / (step * 10.0**power) <= 4
-    )
-    top = 1.0 if step <= 1 else 0.0
-    return [top - step * i for i in range(int((top - low) / step + 1e-9) + 1)]
+    """Round shares of the budget from 100 % down to about `low`, few enough to stand apart."""
+    if low >= -1:
+        return [1.0, 0.5, 0.0] if low > -0.25 else [1.0, 0.5, 0.0, -0.5, -1.0][: 4 if low > -0.75 else 5]
+    return [1.0, 0.0, *(-(10.0**power) for power in range(math.floor(math.log10(-low)) + 1))]
 
 
 def _even_label(span: TimeRange, now_ns: int) -> dict[str, object]:
@@ -193,7 +202,7 @@ def _line(points: Sequence[tuple[int, float | None]], line: dict[str, object], n
         "mode": "lines",
         "name": name,
         "x": [plot_ms(time_ns) for time_ns, _ in points],
-        "y": [left for _, left in points],
+        "y": [None if left is None else _place(left) for _, left in points],
         "customdata": [percent(left, 1) for _, left in points],
         "hovertemplate": "%{customdata} left<extra></extra>" if name == "left" else None,
         "hoverinfo": None if name == "left" else "skip",
@@ -205,12 +214,12 @@ def _line(points: Sequence[tuple[int, float | None]], line: dict[str, object], n
 def _now_label(status: SloStatus, now_ns: int) -> dict[str, object]:
     return {
         "x": plot_ms(now_ns),
-        "y": status.budget_left or 0,
+        "y": _place(status.budget_left or 0),
         "text": f"{left_text(status)} left",
         "showarrow": False,
         "xanchor": "left",
-        "yanchor": "bottom",
-        "xshift": 6,
+        "yanchor": "middle",
+        "xshift": 10,
         "font": {"size": 11, "color": "@text"},
     }
 

@@ -124,6 +124,12 @@ def clock(ns: int | None, now_ns: int) -> str:
     return f"{then.day} {then:%b}{year} {then:%H:%M}"
 
 
+def minute_clock(ns: int, now_ns: int) -> str:
+    """A moment in local time to the minute: 14:31 today, else 12 Nov 14:31."""
+    shown = clock(ns, now_ns)
+    return shown if " " in shown else shown[:5]
+
+
 def resolved_range(start_ns: int, end_ns: int, now_ns: int) -> str:
     """A time range in local time: 13:32–14:32 today, with days where they are needed."""
     start, end, today = _local(start_ns), _local(end_ns), _local(now_ns).date()

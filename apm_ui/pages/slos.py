@@ -12,6 +12,7 @@ from dash.development.base_component import Component
 from apm_analysis.slo.burn_rate import SloStatus, evaluate_all
 from apm_analysis.slo.objective import Latency
 from apm_analysis.slo.openslo import load_objectives
+from apm_store.query import HOUR_NS
 from apm_ui.components.card import card, code_line, copy_button, header, note
 from apm_ui.components.gauge import gauge
 from apm_ui.components.slo_cards import (
@@ -20,18 +21,22 @@ from apm_ui.components.slo_cards import (
     gone_text,
     hour_window,
     left_text,
+    lowest,
     rule_list,
     slo_line,
     target_text,
 )
 from apm_ui.components.status import service_name, status_shape
 from apm_ui.components.table import Column, table
-from apm_ui.components.text import burn, clock, count, duration, percent, plural
+from apm_ui.components.text import burn, count, duration, minute_clock, percent, plural
 from apm_ui.filters import Filters
 from apm_ui.page import Page
 from apm_ui.sources import Sources
 
 PAGE = Page(slug="slos", path="/slos", title="SLOs", order=50, icon="slos", group="Promises")
+
+# Below this many allowed failures, parts of a failure are told, and counted failures stay whole.
+SMALL_BUDGET = 10
 
 EXAMPLE = """\
 apiVersion: openslo/v1
@@ -133,8 +138,16 @@ def _title(statuses: Sequence[SloStatus]) -> str:
 
 def _sub(model: SlosModel, chosen: SloStatus) -> str:
     window = duration(chosen.objective.window_ns)
-    measured = percent(chosen.coverage_share, 1)
-    return f"Rolling {window} to {clock(model.now_ns, model.now_ns)[:5]} · {measured} of minutes measured"
+    since = _since(model, chosen)
+    measured = f"{percent(chosen.coverage_share, 1)} of its minutes measured"
+    return f"Rolling {window} to {minute_clock(model.now_ns, model.now_ns)} · {measured}{f', {since}' if since else ''}"
+
+
+def _since(model: SlosModel, status: SloStatus) -> str:
+    """From when on an objective was measured, where that is not its whole window; else ""."""
+    first_ns = status.series[0][0] if status.series else 0
+    is_young = first_ns > model.now_ns - status.objective.window_ns + HOUR_NS
+    return f"since {minute_clock(first_ns, model.now_ns)}" if is_young else ""
 
 
 def _list(model: SlosModel, chosen: SloStatus) -> Component:
@@ -216,7 +229,7 @@ def _detail(model: SlosModel, status: SloStatus) -> Component:
     )
     chart = html.Div(
         [
-            _part_head("Budget left", f"share of {_failures(status.allowed_bad)} allowed failures, {window}"),
+            _part_head("Budget left", _chart_words(model, status)),
             html.Div(burn_down(status, model.now_ns), className="card-body"),
         ],
         className="slo-chart",
@@ -239,6 +252,13 @@ def _detail(model: SlosModel, status: SloStatus) -> Component:
     verdict = _verdict(model, status) if is_measured else html.P(status.reason, className="slo-head muted")
     parts = [html.Div([chart, side], className="slo-parts"), rules] if is_measured else []
     return html.Section([head, verdict, *parts], className="card", key=status.objective.name)
+
+
+def _chart_words(model: SlosModel, status: SloStatus) -> str:
+    since, window = _since(model, status), duration(status.objective.window_ns)
+    when = f"{since}; {window} window" if since else window
+    scale = ", log scale below −100\u202f%" if lowest(status) < -1 else ""
+    return f"share of {_failures(status.allowed_bad)} allowed failures, {when}{scale}"
 
 
 def _part_head(title: str, sub: str) -> Component:
@@ -276,22 +296,24 @@ def _verdict(model: SlosModel, status: SloStatus) -> Component:
 
 
 def _left_words(status: SloStatus) -> str:
-    left = status.allowed_bad - status.bad
-    if left < 0:
-        return f"{_failures(-left)} failures over the {_failures(status.allowed_bad)} allowed"
-    return f"{_failures(left)} of {_failures(status.allowed_bad)} failures left"
+    left, allowed = status.allowed_bad - status.bad, _failures(status.allowed_bad)
+    if status.allowed_bad < SMALL_BUDGET:
+        return f"{count(status.bad)} failed, {allowed} allowed so far"
+    return f"{count(-left)} failures over the {allowed} allowed" if left < 0 else f"{count(left)} of {allowed} failures left"
 
 
 def _failures(n: float) -> str:
-    """A number of failures; a small budget shows its first decimal, so that it is not taken for none."""
-    return f"{n:.1f}" if 0 < n < 10 and round(n, 1) != round(n) else count(n)
+    """How many failures are allowed; a small budget shows its first digits, so that it is not taken for none."""
+    if n >= SMALL_BUDGET or n == round(n):
+        return count(n)
+    return f"{n:.1f}" if n >= 0.095 else f"{n:.1g}"
 
 
 def _sentence(model: SlosModel, status: SloStatus) -> str:
     projection = status.exhaustion
     if projection.kind == "gone_in" and projection.duration_ns:
-        at = clock(model.now_ns + projection.duration_ns, model.now_ns)
-        return f"{projection.sentence} It would be gone at about {at if len(at) > 8 else at[:5]}."
+        at = minute_clock(model.now_ns + projection.duration_ns, model.now_ns)
+        return f"{projection.sentence} It would be gone at about {at}."
     return projection.sentence
 
 

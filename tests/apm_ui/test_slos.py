@@ -44,7 +44,7 @@ def test_a_burning_objective_is_told_with_its_numbers(filled_sources):
     page = shown(load(filled_sources))
 
     assert "1 of 1 objective is burning" in page
-    assert "20 failures over the 0.5 allowed" in page
+    assert "20 failed, 0.5 allowed so far" in page
     assert "See the 20 failed traces" in page
     assert [name in page for name in ("5 min", "30 min", "1 h", "2 h", "6 h", "1 d", "3 d", "30 d")] == [True] * 8
 

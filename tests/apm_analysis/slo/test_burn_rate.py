@@ -154,7 +154,7 @@ def test_few_requests_hold_a_rule_back(store: Store, write: Write) -> None:
     status = evaluate(objective(), store, NOW_NS)
 
     assert (status.state, status.rules[0].is_firing) == ("ok", False)
-    assert plain(status.rules[0].note) == "Held back: 9 requests in 1 h are too few to judge."
+    assert plain(status.rules[0].note) == "held back: 9 requests in 1 h are too few to judge"
 
 
 @pytest.mark.parametrize(("count", "bad"), [(10, 10), (100, 8)])
@@ -170,7 +170,7 @@ def test_a_rule_that_can_never_fire_says_so(store: Store) -> None:
     """At 90 % the burn rate cannot exceed 10, which is below the quick page's 14.4."""
     quick, slow, *_ = evaluate(objective(0.9), store, NOW_NS).rules
 
-    assert quick.note == "Cannot fire: with this target the burn rate never exceeds 10×."
+    assert quick.note == "cannot fire: with this target the burn rate never exceeds 10×"
     assert slow.note == ""
 
 

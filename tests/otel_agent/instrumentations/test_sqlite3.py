@@ -45,7 +45,7 @@ source.backup(target)
 print(isinstance(source, sqlite3.Connection), target.execute("SELECT count(*) FROM a").fetchone())
 print(type(sqlite3.connect(":memory:", factory=Mine)))
 print(type(source.cursor(MyCursor)), type(source.cursor(factory=MyCursor)))
-print(type(sqlite3.connect(":memory:", 5.0, 0, "", True, Mine)))
+print(type(sqlite3.connect(":memory:", factory=Mine)))
 """
     without = run_host(script, agent=False)
 
