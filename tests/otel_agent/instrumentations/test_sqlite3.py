@@ -33,7 +33,8 @@ print(connection.execute("SELECT x FROM a").fetchone()["x"], cursor.rowcount)
 def test_connection_is_a_real_one(sink, run_host):
     """Type checks, backup, a with block and factories of the host's own work as without the agent."""
     script = """
-import sqlite3
+import sqlite3, warnings
+warnings.simplefilter("ignore")  # positional parameters are deprecated, and still have to work
 class Mine(sqlite3.Connection):
     pass
 class MyCursor(sqlite3.Cursor):
@@ -45,7 +46,7 @@ source.backup(target)
 print(isinstance(source, sqlite3.Connection), target.execute("SELECT count(*) FROM a").fetchone())
 print(type(sqlite3.connect(":memory:", factory=Mine)))
 print(type(source.cursor(MyCursor)), type(source.cursor(factory=MyCursor)))
-print(type(sqlite3.connect(":memory:", factory=Mine)))
+print(type(sqlite3.connect(":memory:", 5.0, 0, "", True, Mine)))
 """
     without = run_host(script, agent=False)
 
