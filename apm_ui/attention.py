@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from apm_analysis.red import ServiceRed
 from apm_analysis.slo.burn_rate import SloStatus
 from apm_analysis.slow_queries import SlowQuery
-from apm_ui.components.slo_cards import hour_window
-from apm_ui.components.text import count, duration, percent
+from apm_ui.components.slo_cards import hour_window, left_text
+from apm_ui.components.sql import statement_name
+from apm_ui.components.text import count, duration, percent, plural
 from apm_ui.filters import Filters
 
 MOST_ROWS = 5
 # A service is named when at least this share of its requests failed, and enough came to judge it.
 FAILING_SHARE, BADLY_FAILING_SHARE, ENOUGH_REQUESTS = 0.01, 0.05, 20
-# A statement is named when it takes this share of all database time, and the database time itself matters.
-DOMINANT_SHARE, NOTICEABLE_NS_PER_S = 0.4, 20_000_000
+# A statement is named when it takes more than this share of all database time, and is slow itself.
+DOMINANT_SHARE, SLOW_NS = 0.5, 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def find_attention(
     spoken_for = {status.objective.service for status in burning}
     rows = [_objective(status, filters) for status in burning]
     rows += [_service(red, filters) for red in services if is_failing(red) and red.service not in spoken_for]
-    rows += [_statement(query, filters) for query in queries[:1] if _is_dominant(query, filters)]
+    rows += [_statement(query, filters) for query in queries[:1] if _is_dominant(query)]
     return rows
 
 
@@ -53,9 +54,9 @@ def is_failing(red: ServiceRed) -> bool:
 
 
 def failing_state(red: ServiceRed) -> str:
-    """The state that follows from the share of failed requests."""
+    """The state that follows from the share of failed requests; with too few requests it is unknown."""
     if not is_failing(red):
-        return "ok"
+        return "unknown" if red.failed_count and red.count < ENOUGH_REQUESTS else "ok"
     return "critical" if red.failed_share >= BADLY_FAILING_SHARE else "warn"
 
 
@@ -66,12 +67,14 @@ def _objective(status: SloStatus, filters: Filters) -> Attention:
         share = percent(hour.bad / hour.total)
         problem = f"is burning: {share} of {what} requests {objective.indicator.bad_words} in the last hour."
     elif status.budget_left is not None and status.budget_left < 0:
-        problem = f"has spent its budget: {count(status.bad - status.allowed_bad)} failures more than allowed."
+        total = plural(status.total, "request")
+        problem = f"has spent its budget: {count(status.bad)} of {total} {objective.indicator.bad_words}."
     else:
         problem = f"has {percent(status.budget_left, 1)} of its error budget left."
     href = filters.only_shared().with_params(slo=objective.name).link("/slos")
-    left = tuple(left for _, left in status.series[-60:])
-    return Attention(status.state, objective.display_name, problem, status.exhaustion.sentence, href, "Open SLO", left)
+    spent = tuple(None if left is None else 1 - left for _, left in status.series[-60:])
+    effect = f"{left_text(status)} of the budget left. {status.exhaustion.sentence}"
+    return Attention(status.state, objective.display_name, problem, effect, href, "Open SLO", spent)
 
 
 def _service(red: ServiceRed, filters: Filters) -> Attention:
@@ -82,16 +85,13 @@ def _service(red: ServiceRed, filters: Filters) -> Attention:
     return Attention(failing_state(red), red.service, problem, effect, link, "See failed traces", shares)
 
 
-def _is_dominant(query: SlowQuery, filters: Filters) -> bool:
-    per_second = query.total_ns * 1e9 / max(1, filters.time_range.duration_ns)
-    return query.share_of_total >= DOMINANT_SHARE and per_second >= NOTICEABLE_NS_PER_S
+def _is_dominant(query: SlowQuery) -> bool:
+    return query.share_of_total > DOMINANT_SHARE and (query.p95_ns or 0) >= SLOW_NS
 
 
 def _statement(query: SlowQuery, filters: Filters) -> Attention:
-    words = " ".join(query.text.split())
-    subject = words if len(words) <= 60 else f"{words[:57]}…"
-    problem = f"takes {percent(query.share_of_total, 1)} of all database time."
-    calls = f"{count(query.count)} calls from {query.service}"
+    problem = f"takes {percent(query.share_of_total, 0)} of database time."
+    calls = f"{plural(query.count, 'call')} from {query.service}"
     effect = f"{calls}, p95 {duration(query.p95_ns)}, {duration(query.total_ns)} in all."
     link = filters.only_shared().with_params(statement=query.statement_id).link("/queries")
-    return Attention("warn", subject, problem, effect, link, "Open query")
+    return Attention("warn", statement_name(query.text), problem, effect, link, "Open query")

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 
 from apm_analysis.trace_tree import build_tree
 from apm_store.api import TraceStore
-from apm_store.query import AggregateRow, GroupBy, Outcome, SpanAggregate, SpanRow, TimeRange, TraceQuery, TraceSummary
+from apm_store.query import (
+    AggregateRow,
+    GroupBy,
+    Outcome,
+    SpanAggregate,
+    SpanRow,
+    StatementAggregate,
+    TimeRange,
+    TraceQuery,
+    TraceSummary,
+)
 from apm_ui.components.chips import Facet, FacetValue
+from apm_ui.components.sql import statement_name
 from apm_ui.search import STATUSES, Condition, trace_query
 
 MAX_TRIED_CONDITIONS = 6
@@ -19,7 +30,7 @@ _STATUS_FACET = (("error", "Failed", "critical"), ("4xx", "4xx", "warn"), ("ok",
 class TraceRow:
     """One trace of the list. Start, outcome, HTTP status and duration are those of the span that matched.
 
-    `operation` is the root's; `matched_operation` is "" where the root itself matched.
+    `operation` is the root's; `matched_operation` is "" where the root itself matched, or has not arrived.
     `self_times` are (service, nanoseconds of self time) over the whole trace, by service.
     """
 
@@ -45,6 +56,8 @@ def to_trace_row(summary: TraceSummary) -> TraceRow:
     """A found trace as a row of the list."""
     tree = build_tree(summary.spans)
     root = tree.nodes[tree.root].span if tree.nodes else summary.matched
+    if root.parent_span_id:  # the true root is missing; the span that matched says more than the first orphan
+        root = summary.matched
     is_root = root.span_id == summary.matched.span_id
     return TraceRow(
         trace_id=summary.trace_id,
@@ -113,6 +126,14 @@ def _count(row: AggregateRow, outcome: Outcome | None) -> int:
     if outcome is Outcome.CLIENT_ERROR:
         return row.client_error_count
     return row.count - row.failed_count - row.client_error_count
+
+
+def name_statement(store: TraceStore, query: TraceQuery) -> dict[str, str]:
+    """A few words for the statement that a query asks for, by its id; empty when it was not called in the range."""
+    if query.statement_id is None:
+        return {}
+    rows = store.aggregate_statements(StatementAggregate(query.time_range, statement_id=query.statement_id))
+    return {row.statement_id: statement_name(row.text) for row in rows}
 
 
 def find_blocker(store: TraceStore, time_range: TimeRange, conditions: Sequence[Condition]) -> Blocker | None:

@@ -96,7 +96,7 @@ def run_ui(settings: Settings, lifeline: _Lifeline) -> int:
             otlp_grpc=f"{settings.host}:{settings.otlp_grpc_port}",
             has_demo=has_demo(),
         )
-        server = make_server(create_app(sources), settings.host, settings.ui_port)
+        server = make_server(create_app(sources, hosts=(settings.host,)), settings.host, settings.ui_port)
         threading.Thread(target=server.run, name="ui", daemon=True).start()
         lifeline.say_ready()
         lifeline.stop_asked.wait()

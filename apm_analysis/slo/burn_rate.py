@@ -79,7 +79,8 @@ class SloStatus:
 
     `budget_left` is a signed share: 1 when nothing is spent, below 0 when overspent. `allowed_bad` is how many of the
     window's `total` requests may be bad. `series` is the burn-down from the whole budget at the first measured moment,
-    (time, budget left) with None where nothing was measured for an hour. `coverage_share` is the measured part (0 to 1) of the window.
+    (time, budget left) with None where nothing was measured for an hour. `coverage_share` is the measured part (0 to 1)
+    of the window.
     """
 
     objective: Objective
@@ -205,7 +206,7 @@ def _firing_text(rule: RuleStatus) -> str:
 
 
 def _burn_down(slices: Sequence[Slice], allowed_bad: float) -> tuple[tuple[int, float | None], ...]:
-    """The whole budget, then what is left at the end of each measured slice, with a gap where nothing was measured for an hour."""
+    """The whole budget, then what is left after each measured slice; a gap where nothing was measured for an hour."""
     measured = [part for part in slices if part.total]
     points: list[tuple[int, float | None]] = [(part.start_ns, 1.0) for part in measured[:1]]
     spent = 0

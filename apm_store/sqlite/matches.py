@@ -73,7 +73,7 @@ def _page_start(snapshot: Snapshot, query: TraceQuery, end_ns: int) -> int | Non
 
 
 def _joined(query: TraceQuery) -> Select[Any]:
-    """All matching spans in one row of three texts: a row per span costs more, and each has to wait for the GIL."""
+    """All matching spans in one row of three texts: with a row per span, each may have to wait for the GIL."""
     columns = [span.c.trace_id, span.c.id, (span.c.duration_ns if query.order == "slowest" else null()).label("ns")]
     newest_first = (span.c.start_ns.desc(), span.c.duration_ns)
     wanted = (*indexed_conditions(query), *row_conditions(query))

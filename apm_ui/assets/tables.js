@@ -146,6 +146,26 @@
     if (event.target instanceof Element && event.target.closest(".facets") && event.target.open) window.spanwise.pause();
   }, true);
 
+  // A drawer, opened by a click or by the address, is read: nothing moves meanwhile. Closing it gives the focus back.
+  let opener = "";
+  let hasDrawer = false;
+  document.addEventListener("click", (event) => {
+    const link = event.target instanceof Element && event.target.closest(".row-link");
+    if (link) opener = link.getAttribute("href");
+  });
+
+  function followDrawer() {
+    const drawer = document.querySelector("#page .drawer");
+    if (Boolean(drawer) === hasDrawer) return;
+    hasDrawer = Boolean(drawer);
+    if (drawer) window.spanwise.pause();
+    if (document.activeElement !== document.body) return;
+    const row = [...document.querySelectorAll(".row-link")].find((link) => link.getAttribute("href") === opener);
+    const target = row || (drawer ? null : document.querySelector(".wf-body"));
+    if (target) target.focus({ preventScroll: true });
+  }
+  new MutationObserver(followDrawer).observe(document.body, { childList: true, subtree: true });
+
   // Backspace in an empty field takes the last condition into it.
   document.addEventListener("keydown", (event) => {
     const field = event.target instanceof Element && event.target.closest(".query") ? event.target : null;

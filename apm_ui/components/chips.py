@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dash import dcc, html
@@ -41,13 +41,21 @@ class Facet:
 
 
 def query_bar(
-    slug: str, conditions: Sequence[Condition], href: Href, problem: Sequence[Component | str] = ()
+    slug: str,
+    conditions: Sequence[Condition],
+    href: Href,
+    problem: Sequence[Component | str] = (),
+    words: Mapping[str, str] | None = None,
 ) -> Component:
     """The conditions as chips, then a field for more; `problem` is a `problem_line` for conditions of the address.
 
+    `words` says what a value means that is an id, as “SELECT orders” for a statement.
     The ids are `{slug}-bar`, `-query`, `-search` and `-problem`.
     """
-    chips = [_chip(condition, href([c for c in conditions if c != condition])) for condition in conditions]
+    chips = [
+        _chip(condition, href([c for c in conditions if c != condition]), (words or {}).get(condition.value))
+        for condition in conditions
+    ]
     example = "Add a condition" if conditions else "For example status=error duration>500ms"
     field = dcc.Input(
         id=f"{slug}-query",
@@ -76,9 +84,9 @@ def problem_line(error: FilterError, text: str) -> list[Component | str]:
     return [sentence, html.Code([before, html.U(part), after])]
 
 
-def _chip(condition: Condition, without_href: str) -> Component:
+def _chip(condition: Condition, without_href: str, shown: str | None) -> Component:
     key, op, text = condition.key, condition.op, str(condition)
-    words = [html.B(key), html.Span(op), html.Span(condition.value, className="cut")]
+    words = [html.B(key), html.Span(op), html.Span(shown or condition.value, className="cut")]
     # A click on the words puts the condition into the field (assets/tables.js); a new one takes its place.
     edit = html.Button(
         words, className="chip-words", type="button", title=f"Edit {text}", **hyphenated(data_condition=text)

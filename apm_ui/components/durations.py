@@ -58,7 +58,7 @@ def duration_scatter(
 
     `has_all`: the points are of all traces of the range, so that where there is none there is no data.
     """
-    axis, _ = duration_axis([point.duration_ns for point in points])
+    axis = _axis([point.duration_ns for point in points])
     groups: Mapping[Outcome, list[SpanRow]] = {outcome: [] for outcome in _MARKERS}
     for point in points:
         groups[outcome_of(point)].append(point)
@@ -74,6 +74,15 @@ def duration_scatter(
     label = f"{count(len(points))} traces by start and duration, {count(failed)} of them failed."
     data = [_marks(outcome, spans, time_range) for outcome, spans in groups.items()]
     return figure(name, data, layout, label=label, height=HEIGHT)
+
+
+def _axis(durations_ns: Sequence[int]) -> dict[str, Any]:
+    """A duration axis that also has ticks between the powers of ten where there are few of those."""
+    axis, is_log = duration_axis(durations_ns)
+    if not is_log:
+        return axis
+    ticks = _log_ticks(*axis["range"])
+    return {**axis, "tickvals": ticks, "ticktext": [_round_duration(tick) for tick in ticks]}
 
 
 def _gaps(points: Sequence[SpanRow], time_range: TimeRange) -> dict[str, Any]:
@@ -149,8 +158,8 @@ def duration_histogram(name: str, points: Sequence[SpanRow]) -> Component:
 
 
 def _log_ticks(first: float, last: float) -> list[float]:
-    """Round values between two powers of ten: 1, 2 and 5 of each, or only the tens over three decades and more."""
-    factors = (1, 2, 5) if last - first < 3 else (1,)
+    """Round values between two powers of ten: 1, 2 and 5 of each, fewer over two decades, only the tens over three."""
+    factors = (1, 2, 5) if last - first < 2 else (1, 3) if last - first < 3 else (1,)
     ticks = [factor * 10.0**power for power in range(math.floor(first), math.ceil(last) + 1) for factor in factors]
     return [tick for tick in ticks if first <= math.log10(tick) <= last]
 

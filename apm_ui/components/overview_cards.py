@@ -13,7 +13,7 @@ from apm_analysis.slo.burn_rate import SloStatus
 from apm_store.query import TimeRange
 from apm_ui.attention import MOST_ROWS, Attention
 from apm_ui.components.card import card
-from apm_ui.components.figure import Line, duration_axis, stacked_outcome, time_series
+from apm_ui.components.figure import Line, duration_axis, settled, stacked_outcome, time_series
 from apm_ui.components.gauge import inline_bar
 from apm_ui.components.slo_cards import slo_line
 from apm_ui.components.sparkline import sparkline
@@ -25,6 +25,7 @@ from apm_ui.theme import service_token
 CHART_HEIGHT = 230
 LEGEND_HEIGHT = 22
 MOST_OPERATIONS = 5
+FEWEST_VALUES = 3
 # With fewer requests than this share of today's, the time before is no measure: data had only begun to come.
 COMPARABLE_SHARE = 0.25
 
@@ -49,7 +50,6 @@ def attention_card(rows: Sequence[Attention]) -> Component:
 
 
 def _attention_row(row: Attention) -> Component:
-    color = "critical-fill" if row.state == "critical" else "warn-fill"
     return html.Div(
         [
             status_shape(row.state),
@@ -60,11 +60,17 @@ def _attention_row(row: Attention) -> Component:
                 ],
                 className="attention-words",
             ),
-            html.Span(sparkline(row.values, color=color, width=84) if row.values else None, className="hide-small"),
+            html.Span(_attention_line(row), className="hide-small"),
             dcc.Link([row.link_text, " →"], href=row.href, className="attention-link"),
         ],
         className="attention-row",
     )
+
+
+def _attention_line(row: Attention) -> Component | None:
+    """The row's values as a sparkline, once there are enough of them to show a course."""
+    color = "critical-fill" if row.state == "critical" else "warn-fill"
+    return sparkline(row.values, color=color, width=84) if len(row.values) >= FEWEST_VALUES else None
 
 
 def services_card(rows: Sequence[ServiceRow], href: Callable[[str], str], step_words: str) -> Component:
@@ -73,7 +79,7 @@ def services_card(rows: Sequence[ServiceRow], href: Callable[[str], str], step_w
         Column("", lambda row: status_shape(row.state), width="36px"),
         Column("Service", lambda row: service_name(row.name, row.slot), is_name=True),
         Column("Requests", _requests_line, width="112px"),
-        Column("req/s", lambda r: digits3(r.red.rate_per_second) if r.red else None, is_number=True, width="66px"),
+        Column("Rate", lambda r: rate(r.red.rate_per_second) if r.red else None, is_number=True, width="92px"),
         Column("Failed", _failed_cell, is_number=True, width="78px"),
         Column("p50", lambda r: _time(r.red.p50_ns) if r.red else None, is_number=True, width="80px", hide="narrow"),
         Column("p95", lambda r: _time(r.red.p95_ns) if r.red else None, is_number=True, width="80px"),
@@ -84,7 +90,8 @@ def services_card(rows: Sequence[ServiceRow], href: Callable[[str], str], step_w
     sub = f"{len(rows)}, worst first; requests in {step_words} steps"
     wide = table(columns, rows, label="Services, worst first", link=lambda row: href(row.name), row_height=39)
     narrow = [_service_line(row, href(row.name)) for row in rows]
-    return card("Services", sub, [html.Div(wide, className="hide-small"), html.Div(narrow, className="only-small")])
+    body = [html.Div(wide, className="hide-small"), html.Div(narrow, className="only-small")]
+    return card("Services", sub, body, className="services-card")
 
 
 def _service_line(row: ServiceRow, href: str) -> Component:
@@ -92,7 +99,7 @@ def _service_line(row: ServiceRow, href: str) -> Component:
     name = dcc.Link(service_name(row.name, row.slot), href=href, className="row-link")
     figures = (
         [
-            html.Span(f"{digits3(row.red.rate_per_second)}{NARROW}req/s"),
+            html.Span(rate(row.red.rate_per_second, "req")),
             html.Span(
                 f"{percent(row.red.failed_share)} failed", className="critical" if row.state == "critical" else ""
             ),
@@ -144,15 +151,16 @@ def slo_card(slos: Sequence[SloStatus], href: Callable[[str], str], all_href: st
     return card("SLOs", f"{len(slos)}, worst first", lines, link=link, className="slo-lines")
 
 
-def outcome_card(points: Sequence[RedPoint], step_ns: int, span: TimeRange) -> Component:
-    """Requests over time by how they ended."""
-    seconds = max(1e-9, span.duration_ns / 1e9)
+def outcome_card(points: Sequence[RedPoint], step_ns: int, span: TimeRange, measured: TimeRange) -> Component:
+    """Requests over time by how they ended; the legend's rates are those of the `measured` part of the range."""
+    seconds = max(1e-9, measured.duration_ns / 1e9)
     client = sum(point.client_error_count for point in points)
     failed = sum(point.failed_count for point in points)
     ok = sum(point.count for point in points) - client - failed
     legend = [("bar", "OK", ok), ("warn-fill", "4xx", client), ("critical-fill", "Failed", failed)]
     label = f"Requests over time: {count(ok)} OK, {count(client)} 4xx, {count(failed)} failed."
-    chart = stacked_outcome("overview-outcome", points, step_ns, span, label=label, height=CHART_HEIGHT)
+    drawn = settled(points, step_ns, span.end_ns)
+    chart = stacked_outcome("overview-outcome", drawn, step_ns, span, label=label, height=CHART_HEIGHT)
     keys = [
         html.Span(
             [html.I(className="swatch", style={"background": f"var(--{color})"}), f"{name} {rate(n / seconds, 'req')}"]
@@ -186,17 +194,20 @@ def _percentile(name: str, values: Sequence[float | None], width: float, dash: s
 
 
 def time_card(
-    operations: Sequence[OperationRed], slots: Mapping[str, int], span: TimeRange, href: Callable[[OperationRed], str]
+    operations: Sequence[OperationRed],
+    slots: Mapping[str, int],
+    measured: TimeRange,
+    href: Callable[[OperationRed], str],
 ) -> Component:
-    """The operations that take most time in all."""
-    seconds = max(1e-9, span.duration_ns / 1e9)
+    """The operations that take most time in all; rates are those of the `measured` part of the range."""
+    seconds = max(1e-9, measured.duration_ns / 1e9)
     top = max((one.total_ns for one in operations), default=0) or 1
     columns: list[Column[OperationRed]] = [
         Column(
             "Service", lambda one: service_name(one.service, slots.get(one.service, 99)), width="132px", hide="small"
         ),
         Column("Operation", lambda one: _operation(one, slots), is_name=True),
-        Column("req/s", lambda one: digits3(one.rate_per_second), is_number=True, width="76px", hide="small"),
+        Column("Rate", lambda one: rate(one.rate_per_second), is_number=True, width="96px", hide="small"),
         Column(
             "Time spent per second",
             lambda one: inline_bar(one.total_ns / top, f"{duration(one.total_ns / seconds)}/s"),

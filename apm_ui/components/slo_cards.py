@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 from apm_analysis.slo.burn_rate import BurnWindow, RuleStatus, SloStatus
 from apm_store.query import HOUR_NS, MINUTE_NS, TimeRange
 from apm_ui.components.figure import figure, plot_ms, time_axis
-from apm_ui.components.gauge import gauge
+from apm_ui.components.gauge import gauge, inline_bar
 from apm_ui.components.status import status_shape
 from apm_ui.components.table import Column, table
 from apm_ui.components.text import burn, count, duration, percent
@@ -75,22 +75,20 @@ def burn_table(windows: Sequence[BurnWindow]) -> Component:
     """Requests, failures and burn rate over every window that ends now."""
     top = max((window.burn or 0 for window in windows), default=0) or 1
     columns: list[Column[BurnWindow]] = [
-        Column("Window", lambda window: window.name, width="19%"),
-        Column("Requests", lambda window: count(window.total), is_number=True, width="21%"),
+        Column("Window", lambda window: window.name, width="18%"),
+        Column("Requests", lambda window: count(window.total), is_number=True, width="19%"),
         Column("Failed", lambda window: count(window.bad), is_number=True, width="16%"),
-        Column("Share", lambda w: percent(w.bad / w.total) if w.total else None, is_number=True, width="21%"),
-        Column("Burn", lambda window: _burn_cell(window, top), is_number=True, width="23%"),
+        Column("Share", lambda w: percent(w.bad / w.total) if w.total else None, is_number=True, width="18%"),
+        Column("Burn", lambda window: _burn_cell(window, top), is_number=True, width="29%"),
     ]
     return table(columns, windows, label="Burn rate by window", row_height=28)
 
 
 def _burn_cell(window: BurnWindow, top: float) -> Component | None:
-    """The burn rate over a line that is as long as the rate is high."""
     if window.burn is None:
         return None
     color = "critical-fill" if window.burn >= PAGE_BURN else "warn-fill" if window.burn >= 1 else "bar"
-    size = {"width": f"{window.burn / top * 100:.1f}%", "background": f"var(--{color})"}
-    return html.Span([html.Span(burn(window.burn), className="bold"), html.I(style=size)], className="burn-cell")
+    return inline_bar(window.burn / top, burn(window.burn), color=color)
 
 
 def rule_list(rules: Sequence[RuleStatus]) -> Component:

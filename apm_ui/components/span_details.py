@@ -14,6 +14,7 @@ from apm_store.model import Attributes, AttributeValue, LogRecord, Span, SpanEve
 from apm_ui.components.attributes import hyphenated
 from apm_ui.components.card import copy_button, drawer
 from apm_ui.components.icons import icon
+from apm_ui.components.sql import pretty_sql
 from apm_ui.components.status import service_name, status_shape, tag
 from apm_ui.components.text import bytes_, clock, count, duration, relative, short_id
 
@@ -130,7 +131,7 @@ def _statement(span: Span) -> Component | None:
     if not isinstance(text, str):
         return None
     head = html.H3(["Statement", html.Span(copy_button(text, "Copy SQL"), className="end")])
-    return html.Div([head, html.Pre(text, className="span-block")])
+    return html.Div([head, pretty_sql(text)])
 
 
 def _attributes(

@@ -23,6 +23,9 @@ _TOKEN = re.compile(
     re.IGNORECASE,
 )
 _SUBJECT = re.compile(r"\b(FROM|INTO|UPDATE|TABLE|JOIN)\s+([^\s(,;]+)", re.IGNORECASE)
+# Up to the FROM of the statement itself: what it selects, with no parenthesis that could hold another FROM.
+_COLUMNS = re.compile(r"\s*(SELECT(?:\s+DISTINCT)?)\s+([^()]+?)\s+FROM\b", re.IGNORECASE)
+MAX_COLUMNS_LENGTH = 24
 MAX_LENGTH = 20_000
 
 
@@ -41,6 +44,17 @@ def pretty_sql(text: str) -> Component:
         position = match.end()
     parts.append(text[position:])
     return html.Pre([part for part in parts if part], className="sql")
+
+
+def short_sql(text: str) -> str:
+    """The statement without the columns that it selects, where they are many: what tells one from another comes after.
+
+    As in “SELECT … FROM orders WHERE id = ?”.
+    """
+    found = _COLUMNS.match(text)
+    if found is None or len(found.group(2)) <= MAX_COLUMNS_LENGTH:
+        return text
+    return f"{found.group(1)} … {text[found.end(2) :].lstrip()}"
 
 
 def statement_name(text: str) -> str:

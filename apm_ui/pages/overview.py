@@ -14,6 +14,7 @@ from apm_analysis.red import (
     RedPoint,
     ServiceRed,
     choose_step_ns,
+    measured_part,
     operation_red,
     overall_series,
     service_red,
@@ -22,9 +23,9 @@ from apm_analysis.red import (
 from apm_analysis.slo.burn_rate import SloStatus, evaluate_all
 from apm_analysis.slo.openslo import load_objectives
 from apm_analysis.slow_queries import SlowQuery, rank_slow_queries
-from apm_store.query import Coverage, ServiceInfo, SpanAggregate, TimeRange
+from apm_store.query import MINUTE_NS, Coverage, ServiceInfo, SpanAggregate, TimeRange
 from apm_store.sketch import Sketch
-from apm_ui.attention import Attention, failing_state, find_attention, is_failing
+from apm_ui.attention import Attention, failing_state, find_attention
 from apm_ui.components.card import Kpi, copy_button, header, kpi_row
 from apm_ui.components.empty import Listener, first_start
 from apm_ui.components.figure import settled, step_seconds
@@ -42,7 +43,7 @@ from apm_ui.components.overview_cards import (
 from apm_ui.components.slo_cards import left_text
 from apm_ui.components.sparkline import sparkline
 from apm_ui.components.status import SEVERITY
-from apm_ui.components.text import count, duration, percent, plural, rate, relative, resolved_range
+from apm_ui.components.text import count, duration, minute_clock, percent, plural, rate, relative, resolved_range
 from apm_ui.filters import Filters
 from apm_ui.listeners import check_listeners
 from apm_ui.page import Page
@@ -66,12 +67,16 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class OverviewModel:
-    """Everything the page shows; `slots` gives each service its colour."""
+    """Everything the page shows; `slots` gives each service its colour.
+
+    `measured` is the part of the range since the store's first span: what rates are divided by.
+    """
 
     filters: Filters
     now_ns: int
     step_ns: int
     known: tuple[ServiceInfo, ...]
+    measured: TimeRange
     listeners: tuple[Listener, ...] = ()
     coverage: Coverage | None = None
     totals: Totals | None = None
@@ -104,7 +109,7 @@ def load(sources: Sources, filters: Filters) -> OverviewModel:
     known = tuple(store.traces.services())
     step_ns = choose_step_ns(span)
     if not known:
-        return OverviewModel(filters, now_ns, step_ns, known, check_listeners(sources))
+        return OverviewModel(filters, now_ns, step_ns, known, span, check_listeners(sources))
     objectives = load_objectives(sources.objectives_dir).objectives
     if filters.service:
         objectives = tuple(one for one in objectives if one.service == filters.service)
@@ -116,6 +121,7 @@ def load(sources: Sources, filters: Filters) -> OverviewModel:
         now_ns=now_ns,
         step_ns=step_ns,
         known=known,
+        measured=measured_part(store, whole_steps(span, step_ns)),
         coverage=store.traces.coverage(span),
         totals=_totals(sources, filters, step_ns),
         services=tuple(services),
@@ -171,14 +177,12 @@ def view(model: OverviewModel) -> Component:
             ),
             html.Div(
                 [
-                    outcome_card(model.drawn_points, model.step_ns, charted),
+                    outcome_card(model.points, model.step_ns, charted, model.measured),
                     latency_card(model.drawn_points, model.step_ns, charted, words),
                 ],
                 className="columns halves",
             ),
-            time_card(
-                model.operations, model.slots, model.filters.time_range, lambda one: _operation_href(one, shared)
-            ),
+            time_card(model.operations, model.slots, model.measured, lambda one: _operation_href(one, shared)),
         ],
         className="stack",
     )
@@ -203,16 +207,28 @@ def _title(model: OverviewModel) -> str:
 
 
 def _sub(model: OverviewModel, coverage: Coverage, totals: Totals) -> str:
-    span = model.filters.time_range
     who = model.filters.service or plural(len(model.known), "service")
-    resolved = resolved_range(span.start_ns, span.end_ns, model.now_ns).replace("–", " to ")
-    measured = f"{count(coverage.measured_minutes)} of {count(coverage.expected_minutes)} minutes hold data"
-    return f"{who}, {plural(totals.count, 'request')} from {resolved} · {measured}, all counted"
+    held = f"{count(coverage.measured_minutes)} of {count(coverage.expected_minutes)} minutes hold data"
+    if coverage.measured_minutes == coverage.expected_minutes:
+        held = "every minute holds data"
+    return f"{who}, {plural(totals.count, 'request')} {_when(model)} · {held}, all counted"
+
+
+def _is_young(model: OverviewModel) -> bool:
+    """Whether measuring began within the range."""
+    return model.measured.start_ns - model.filters.time_range.start_ns > MINUTE_NS
+
+
+def _when(model: OverviewModel) -> str:
+    span = model.filters.time_range
+    if _is_young(model) and model.filters.range_name != "custom":
+        return f"since {minute_clock(model.measured.start_ns, model.now_ns)}"
+    return "from " + resolved_range(span.start_ns, span.end_ns, model.now_ns).replace("–", " to ")
 
 
 def _kpis(model: OverviewModel, totals: Totals) -> list[Kpi]:
     span = model.filters.time_range
-    seconds = max(1e-9, span.duration_ns / 1e9)
+    seconds = max(1e-9, model.measured.duration_ns / 1e9)
     points = model.drawn_points
     rates = [p.count / step_seconds(p.start_ns, model.step_ns, span) if p.count else None for p in points]
     shares = [p.failed_count / p.count if p.count else None for p in points]
@@ -220,12 +236,12 @@ def _kpis(model: OverviewModel, totals: Totals) -> list[Kpi]:
     is_comparable = totals.count_before and totals.count_before >= totals.count * COMPARABLE_SHARE
     was = f"; was {percent(totals.failed_before / totals.count_before)}" if is_comparable else ""
     failing = "critical" if any(row.state == "critical" for row in model.attention) and totals.failed_count else ""
-    length = duration(span.duration_ns)
+    when = _when(model) if _is_young(model) else f"in {duration(span.duration_ns)}"
     return [
         Kpi(
             "Requests",
             rate(totals.count / seconds, "req"),
-            f"{count(totals.count)} in {length}{change_text(totals.count, totals.count_before)}",
+            f"{count(totals.count)} {when}{change_text(totals.count, totals.count_before)}",
             sparkline(rates, width=72, height=24),
         ),
         Kpi(
@@ -283,5 +299,6 @@ def _service_row(info: ServiceInfo, red: ServiceRed | None, model: OverviewModel
     burning = [status.state for status in model.slos if status.objective.service == info.name]
     states = [state for state in burning if state in {"critical", "warn"}] + [failing_state(red)]
     state = min(states, key=SEVERITY.__getitem__)
-    why = "SLO burning" if state in burning and state != "ok" else "failing"
-    return ServiceRow(info.name, info.slot, state, "" if state == "ok" and not is_failing(red) else why, red, points)
+    why = "SLO burning" if state in burning else "failing"
+    words = {"ok": "", "unknown": "too few to judge"}.get(state, why)
+    return ServiceRow(info.name, info.slot, state, words, red, points)

@@ -299,7 +299,11 @@ def _left_words(status: SloStatus) -> str:
     left, allowed = status.allowed_bad - status.bad, _failures(status.allowed_bad)
     if status.allowed_bad < SMALL_BUDGET:
         return f"{count(status.bad)} failed, {allowed} allowed so far"
-    return f"{count(-left)} failures over the {allowed} allowed" if left < 0 else f"{count(left)} of {allowed} failures left"
+    return (
+        f"{count(-left)} failures over the {allowed} allowed"
+        if left < 0
+        else f"{count(left)} of {allowed} failures left"
+    )
 
 
 def _failures(n: float) -> str:

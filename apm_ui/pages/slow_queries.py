@@ -18,7 +18,7 @@ from apm_ui.components.empty import Listener, explained, first_start
 from apm_ui.components.figure import Line, duration_axis, time_series
 from apm_ui.components.gauge import inline_bar
 from apm_ui.components.sparkline import sparkline
-from apm_ui.components.sql import pretty_sql, statement_name
+from apm_ui.components.sql import pretty_sql, short_sql, statement_name
 from apm_ui.components.statement_time import statement_time
 from apm_ui.components.status import swatch, tag
 from apm_ui.components.table import Column, table
@@ -131,9 +131,11 @@ def view(model: QueriesModel) -> Component:
     if model.is_empty:
         return html.Div([header("No database calls", _scope(model)), _nothing(model)], className="stack")
     left = html.Div([_statements(model), _chart(model)], className="stack")
-    body = html.Div([left, _drawer(model, model.selected)], className="with-drawer") if model.selected else left
+    # The drawer's place is there without it, so that opening it leaves the table as it is.
+    place = html.Div([_drawer(model, model.selected)] if model.selected else [], className="drawer-place")
+    body = html.Div([left, place], className="with-drawer" if model.selected else "without-drawer")
     missing = note("The chosen statement was not called in this time range.") if model.missing_statement else None
-    return html.Div([header(_title(model), _scope(model)), _kpis(model), missing, body], className="stack")
+    return html.Div([header(_title(model), _scope(model)), _kpis(model), html.Div(missing), body], className="stack")
 
 
 def _title(model: QueriesModel) -> str:
@@ -192,20 +194,20 @@ def _statements(model: QueriesModel) -> Component:
     chosen = model.selected.query if model.selected else None
     columns: list[Column[SlowQuery]] = [
         Column("", lambda query: _service_mark(query, model.slots), width="34px"),
-        Column("Statement", lambda query: html.Span(query.text, className="statement", title=query.text), is_name=True),
-        Column("Calls", lambda query: count(query.count), is_number=True, width="86px", hide="small"),
+        Column("Statement", _statement, is_name=True),
+        Column("Calls", lambda query: count(query.count), is_number=True, width="76px", hide="small"),
         Column(
             "Total",
             lambda query: inline_bar(query.total_ns / largest_ns, duration(query.total_ns)),
             True,
             False,
-            "clamp(84px, 12vw, 150px)",
+            "clamp(84px, 10vw, 132px)",
             "",
             "↓",
         ),
-        Column("p50", lambda query: duration(query.p50_ns), is_number=True, width="84px", hide="narrow"),
-        Column("p95", lambda query: duration(query.p95_ns), is_number=True, width="84px"),
-        Column("Notes", _tags, width="104px", hide="small"),
+        Column("p50", lambda query: duration(query.p50_ns), is_number=True, width="82px", hide="narrow"),
+        Column("p95", lambda query: duration(query.p95_ns), is_number=True, width="82px"),
+        Column("Notes", _tags, width="92px", hide="small"),
     ]
     rows = model.queries[:MAX_ROWS]
     body = table(
@@ -229,14 +231,18 @@ def _service_mark(query: SlowQuery, slots: Mapping[str, int]) -> Component:
     )
 
 
-def _tags(query: SlowQuery) -> list[Component]:
+def _statement(query: SlowQuery) -> Component:
+    return html.Span(short_sql(query.text), className="statement", title=query.text)
+
+
+def _tags(query: SlowQuery) -> Component:
     tags: list[Component] = []
     if (query.p95_ns or 0) >= SLOW_NS:
         words = f"1 call in 20 takes {duration(SLOW_NS)} or longer (p95 {duration(query.p95_ns)})"
         tags.append(html.Span(tag("slow", "warn"), title=words))
     if query.failed_count:
         tags.append(tag(f"{count(query.failed_count)} failed", "critical"))
-    return tags
+    return html.Span(tags, className="tags")
 
 
 def _chart(model: QueriesModel) -> Component:
@@ -294,9 +300,9 @@ def _latency(model: QueriesModel, selected: Selected) -> Component:
 
 def _callers(callers: StatementCallers) -> Component:
     columns: list[Column[tuple[str, str, int]]] = [
-        Column("Operation", lambda caller: html.Span([caller[1], html.Span(f" {caller[0]}", className="muted")])),
-        Column("Calls", lambda caller: count(caller[2]), is_number=True, width="76px"),
-        Column("Share", lambda caller: percent(caller[2] / max(1, callers.sampled)), is_number=True, width="84px"),
+        Column("Operation", _caller),
+        Column("Calls", lambda caller: count(caller[2]), is_number=True, width="64px"),
+        Column("Share", lambda caller: percent(caller[2] / max(1, callers.sampled)), is_number=True, width="72px"),
     ]
     if not callers.callers:
         return html.P("The entry spans of these calls are not stored.", className="muted")
@@ -307,6 +313,10 @@ def _callers(callers: StatementCallers) -> Component:
         f" {hidden} callers with fewer." if hidden else ""
     )
     return html.Div([table(columns, shown, label="Callers", row_height=30), html.P(coverage, className="muted small")])
+
+
+def _caller(caller: tuple[str, str, int]) -> Component:
+    return html.Span([caller[1], html.Span(f" {caller[0]}", className="muted")], className="wrap")
 
 
 def _nothing(model: QueriesModel) -> Component:

@@ -30,7 +30,7 @@ from apm_ui.search import (
     trace_query,
 )
 from apm_ui.sources import Sources
-from apm_ui.trace_search import Blocker, TraceRow, find_blocker, load_facets, to_trace_row
+from apm_ui.trace_search import Blocker, TraceRow, find_blocker, load_facets, name_statement, to_trace_row
 
 PAGE = Page(slug="traces", path="/traces", title="Traces", order=20, icon="traces", group="Explore")
 MAX_POINTS = 5_000
@@ -43,7 +43,7 @@ VIEWS = {"scatter": "Scatter", "histogram": "Histogram"}
 class TracesModel:
     """Everything the page shows; `order` and `chart` are keys of ORDERS and VIEWS.
 
-    With a `problem` nothing was searched; `blocker` says why nothing matches.
+    With a `problem` nothing was searched; `blocker` says why nothing matches. `statements` are names by id.
     """
 
     filters: Filters
@@ -59,6 +59,7 @@ class TracesModel:
     facets: tuple[Facet, ...] = ()
     slots: Mapping[str, int] | None = None
     blocker: Blocker | None = None
+    statements: Mapping[str, str] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -97,6 +98,7 @@ def load(sources: Sources, filters: Filters) -> TracesModel:
         facets=load_facets(store, time_range, conditions, slots),
         slots=slots,
         blocker=find_blocker(store, time_range, conditions) if is_blocked else None,
+        statements=name_statement(store, query),
     )
 
 
@@ -118,7 +120,8 @@ def view(model: TracesModel) -> Component:
     """The finding, the query with its facets, the durations, and the list."""
     if model.is_empty:
         return first_start(model.listeners)
-    bar = query_bar(PAGE.slug, model.conditions, model.href, problem_line(model.problem, "") if model.problem else ())
+    problem = problem_line(model.problem, "") if model.problem else ()
+    bar = query_bar(PAGE.slug, model.conditions, model.href, problem, model.statements)
     if model.found is None:
         return html.Div([header("The query has a mistake", _scope(model)), bar, _mistake(model)], className="stack")
     body = [_chart(model, model.found), _list(model, model.found)] if model.found.total else [_nothing(model)]
@@ -155,7 +158,9 @@ def _mistake(model: TracesModel) -> Component:
 
 def _facet_note(conditions: Sequence[Condition]) -> str:
     is_beyond = any(condition.is_attribute or condition.key in {"duration", "statement"} for condition in conditions)
-    return "Counts are of requests, whatever their duration, attributes and statements." if is_beyond else ""
+    if is_beyond:
+        return "Counts are of requests, whatever their duration, attributes and statements."
+    return "Counts are of requests; a trace can hold several."
 
 
 def _chart(model: TracesModel, found: TracePage) -> Component:
@@ -184,6 +189,8 @@ def _chart(model: TracesModel, found: TracePage) -> Component:
 def _list(model: TracesModel, found: TracePage) -> Component:
     filters = model.filters
     shown = f"{count(len(model.rows))} of {count(found.total)}, {ORDERS[model.order]}"
+    if any(row.matched_operation for row in model.rows):
+        shown += "; status and duration are those of the span behind ›"
     rows = trace_list(
         "traces-grid",
         model.rows,

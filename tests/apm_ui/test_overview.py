@@ -33,7 +33,7 @@ def test_the_title_counts_what_needs_attention(filled_sources):
 
     assert [(row.state, row.subject) for row in model.attention] == [
         ("critical", "Checkout succeeds"),
-        ("warn", "SELECT * FROM stock WHERE sku = ?"),
+        ("warn", "SELECT stock"),
     ]
     assert "2 things need attention" in str(overview.view(model))
 

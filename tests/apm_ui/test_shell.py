@@ -108,7 +108,7 @@ def test_two_apps_answer_from_their_own_stores(filled_sources, refresh, tmp_path
     titles = [json.dumps(refresh(app)["page-next"]) for app in apps]
     other.close()
 
-    assert "1 thing needs attention" in titles[0]
+    assert "2 things need attention" in titles[0]
     assert "No telemetry has arrived yet" in titles[1]
 
 
