@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from apm_analysis.red import ServiceRed
 from apm_analysis.slo.burn_rate import SloStatus
 from apm_analysis.slow_queries import SlowQuery
-from apm_ui.components.slo_cards import hour_window, left_text
+from apm_ui.components.slo_cards import failures_text, hour_window
 from apm_ui.components.sql import statement_name
 from apm_ui.components.text import count, duration, percent, plural
 from apm_ui.filters import Filters
@@ -73,7 +73,10 @@ def _objective(status: SloStatus, filters: Filters) -> Attention:
         problem = f"has {percent(status.budget_left, 1)} of its error budget left."
     href = filters.only_shared().with_params(slo=objective.name).link("/slos")
     spent = tuple(None if left is None else 1 - left for _, left in status.series[-60:])
-    effect = f"{left_text(status)} of the budget left. {status.exhaustion.sentence}"
+    effect = status.exhaustion.sentence
+    if status.budget_left is not None and status.budget_left < 0:
+        allowed = f"The objective allows {failures_text(status.allowed_bad)} of them."
+        effect = f"{allowed} {effect.removeprefix('The budget is used up. ')}"
     return Attention(status.state, objective.display_name, problem, effect, href, "Open SLO", spent)
 
 

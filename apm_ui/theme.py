@@ -109,6 +109,7 @@ def figure_layout() -> dict[str, Any]:
         "ticks": "",
         "automargin": False,
         "fixedrange": False,
+        "tickangle": 0,
         "tickfont": {"size": 11, "color": "@muted"},
     }
     return {

@@ -38,6 +38,13 @@
     return theme;
   }
 
+  // A narrow window has room for three times below a chart.
+  function fitTicks(figure) {
+    const axis = figure.layout && figure.layout.xaxis;
+    if (axis && axis.type === "date" && window.innerWidth <= 700) axis.nticks = 3;
+    return figure;
+  }
+
   function zoomTime(figure, relayout) {
     const meta = figure.layout.meta;
     if (!meta || !meta.zoomsTime || !relayout || relayout["xaxis.range[0]"] === undefined) return;
@@ -52,7 +59,7 @@
     const text = JSON.stringify(props.figure);
     const before = useRef({});
     // The same figure must stay the same object, or the chart is drawn again at every refresh.
-    const figure = useMemo(() => resolve(JSON.parse(text)), [text, theme]);
+    const figure = useMemo(() => fitTicks(resolve(JSON.parse(text))), [text, theme]);
     before.current = props;
     const setProps = (changes) => {
       zoomTime(before.current.figure, changes.relayoutData);

@@ -6,6 +6,7 @@
   const ROW_HEIGHT = { wide: 26, narrow: 46 };
   const NAME_HEIGHT = { wide: 26, narrow: 24 };
   const TICK_PX = { wide: 60, narrow: 80 };
+  const LAST_TICK_PX = 84;
   const OVERSCAN = 6;
   const FOLLOW_MS = 180;
   const PATIENCE_MS = 300;
@@ -165,11 +166,14 @@
     drawRuler() {
       const { trace } = this.index;
       const ticks = this.layout.rulerTicks(this.view, this.origin, Math.min(9, this.maxTicks));
-      this.ruler.replaceChildren(...ticks.map((tick) => {
+      this.ruler.replaceChildren(...ticks.map((tick, k) => {
         const left = this.x(tick.at);
         const label = this.element("span", "wf-tick", tick.label);
         if (left < 16) label.classList.add("is-first");
-        else if (left > this.trackWidth - 24) label.classList.add("is-last");
+        else if (left > this.trackWidth - 24) {
+          label.classList.add("is-last");
+          if (k && left - this.x(ticks[k - 1].at) < LAST_TICK_PX) label.hidden = true;
+        }
         label.style.left = `${left}px`;
         return label;
       }));

@@ -58,7 +58,7 @@ def duration_scatter(
 
     `has_all`: the points are of all traces of the range, so that where there is none there is no data.
     """
-    axis = _axis([point.duration_ns for point in points])
+    axis, _ = fine_duration_axis([point.duration_ns for point in points])
     groups: Mapping[Outcome, list[SpanRow]] = {outcome: [] for outcome in _MARKERS}
     for point in points:
         groups[outcome_of(point)].append(point)
@@ -76,13 +76,13 @@ def duration_scatter(
     return figure(name, data, layout, label=label, height=HEIGHT)
 
 
-def _axis(durations_ns: Sequence[int]) -> dict[str, Any]:
-    """A duration axis that also has ticks between the powers of ten where there are few of those."""
+def fine_duration_axis(durations_ns: Sequence[float | None]) -> tuple[dict[str, Any], bool]:
+    """A `duration_axis` that also has ticks between the powers of ten where there are few of those."""
     axis, is_log = duration_axis(durations_ns)
     if not is_log:
-        return axis
+        return axis, is_log
     ticks = _log_ticks(*axis["range"])
-    return {**axis, "tickvals": ticks, "ticktext": [_round_duration(tick) for tick in ticks]}
+    return {**axis, "tickvals": ticks, "ticktext": [_round_duration(tick) for tick in ticks]}, is_log
 
 
 def _gaps(points: Sequence[SpanRow], time_range: TimeRange) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def time_axis(time_range: TimeRange) -> Json:
         "range": [plot_ms(time_range.start_ns), plot_ms(time_range.end_ns)],
         "nticks": 6,
         "tickformatstops": [
-            {"dtickrange": [None, 60_000], "value": "%H:%M:%S"},
+            {"dtickrange": [None, 59_999], "value": "%H:%M:%S"},
             {"dtickrange": [60_000, 43_200_000], "value": "%H:%M"},
             {"dtickrange": [43_200_000, None], "value": "%-d %b"},
         ],

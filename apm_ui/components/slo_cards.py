@@ -18,6 +18,8 @@ from apm_ui.components.text import burn, count, duration, percent
 
 PAGE_BURN = 14.4
 MOST_POINTS = 400
+# Below this many allowed failures, parts of a failure are told.
+SMALL_BUDGET = 10
 _RULE_NAMES = {"page": "Page", "ticket": "Ticket", "quick": "fast", "slow": "slow"}
 
 
@@ -35,6 +37,13 @@ def hour_window(status: SloStatus) -> BurnWindow | None:
 def left_text(status: SloStatus) -> str:
     """How much of the budget is left: 8.4 %, or −12.0 % when it is overspent."""
     return percent(status.budget_left, 1)
+
+
+def failures_text(n: float) -> str:
+    """How many failures are allowed; a small budget shows its first digits, so that it is not taken for none."""
+    if n >= SMALL_BUDGET or n == round(n):
+        return count(n)
+    return f"{n:.1f}" if n >= 0.095 else f"{n:.1g}"
 
 
 def gone_text(status: SloStatus) -> str:

@@ -125,6 +125,7 @@ def grid(
         "headerHeight": HEADER_HEIGHT,
         "domLayout": "autoHeight" if is_flowing else "normal",
         "suppressCellFocus": True,
+        "suppressHeaderFocus": True,
         "suppressMovableColumns": True,
         "enableCellTextSelection": True,
         "ensureDomOrder": True,

@@ -16,8 +16,10 @@ from apm_store.query import HOUR_NS
 from apm_ui.components.card import card, code_line, copy_button, header, note
 from apm_ui.components.gauge import gauge
 from apm_ui.components.slo_cards import (
+    SMALL_BUDGET,
     burn_down,
     burn_table,
+    failures_text,
     gone_text,
     hour_window,
     left_text,
@@ -34,9 +36,6 @@ from apm_ui.page import Page
 from apm_ui.sources import Sources
 
 PAGE = Page(slug="slos", path="/slos", title="SLOs", order=50, icon="slos", group="Promises")
-
-# Below this many allowed failures, parts of a failure are told, and counted failures stay whole.
-SMALL_BUDGET = 10
 
 EXAMPLE = """\
 apiVersion: openslo/v1
@@ -258,7 +257,7 @@ def _chart_words(model: SlosModel, status: SloStatus) -> str:
     since, window = _since(model, status), duration(status.objective.window_ns)
     when = f"{since}; {window} window" if since else window
     scale = ", log scale below −100\u202f%" if lowest(status) < -1 else ""
-    return f"share of {_failures(status.allowed_bad)} allowed failures, {when}{scale}"
+    return f"share of {failures_text(status.allowed_bad)} allowed failures, {when}{scale}"
 
 
 def _part_head(title: str, sub: str) -> Component:
@@ -296,7 +295,7 @@ def _verdict(model: SlosModel, status: SloStatus) -> Component:
 
 
 def _left_words(status: SloStatus) -> str:
-    left, allowed = status.allowed_bad - status.bad, _failures(status.allowed_bad)
+    left, allowed = status.allowed_bad - status.bad, failures_text(status.allowed_bad)
     if status.allowed_bad < SMALL_BUDGET:
         return f"{count(status.bad)} failed, {allowed} allowed so far"
     return (
@@ -304,13 +303,6 @@ def _left_words(status: SloStatus) -> str:
         if left < 0
         else f"{count(left)} of {allowed} failures left"
     )
-
-
-def _failures(n: float) -> str:
-    """How many failures are allowed; a small budget shows its first digits, so that it is not taken for none."""
-    if n >= SMALL_BUDGET or n == round(n):
-        return count(n)
-    return f"{n:.1f}" if n >= 0.095 else f"{n:.1g}"
 
 
 def _sentence(model: SlosModel, status: SloStatus) -> str:

@@ -14,8 +14,9 @@ from apm_analysis.slow_queries import SlowQuery, StatementSeries, rank_slow_quer
 from apm_store.api import TraceStore
 from apm_store.query import Coverage, StatementAggregate, StatementCallers, StatementRow, TraceQuery
 from apm_ui.components.card import Kpi, card, copy_button, drawer, header, kpi_row, note
+from apm_ui.components.durations import fine_duration_axis
 from apm_ui.components.empty import Listener, explained, first_start
-from apm_ui.components.figure import Line, duration_axis, time_series
+from apm_ui.components.figure import Line, time_series
 from apm_ui.components.gauge import inline_bar
 from apm_ui.components.sparkline import sparkline
 from apm_ui.components.sql import pretty_sql, short_sql, statement_name
@@ -263,8 +264,7 @@ def _drawer(model: QueriesModel, selected: Selected) -> Component:
         pretty_sql(query.text),
         html.Div([copy_button(query.text, "Copy SQL"), html.Span(worst, className="end")], className="row"),
         _facts(query),
-        html.H3("Latency"),
-        _latency(model, selected),
+        *_latency(model, selected),
         html.H3("Called by"),
         _callers(selected.callers),
         html.P(dcc.Link("Traces with this statement →", href=found)),
@@ -284,7 +284,7 @@ def _facts(query: SlowQuery) -> Component:
     return html.Dl([part for name, value in facts for part in (html.Dt(name), html.Dd(value))], className="facts")
 
 
-def _latency(model: QueriesModel, selected: Selected) -> Component:
+def _latency(model: QueriesModel, selected: Selected) -> tuple[Component, Component]:
     widened = whole_steps(model.filters.time_range, model.step_ns)
     starts = list(range(widened.start_ns, widened.end_ns, model.step_ns))
     rows = {row.start_ns: row.durations for row in selected.steps}
@@ -294,8 +294,11 @@ def _latency(model: QueriesModel, selected: Selected) -> Component:
         lines.append(Line(name, ys, [duration(y) for y in ys], dash=dash, width=1.6 if q > 0.5 else 1.3))
         values += ys
     label = f"p95 {duration(selected.query.p95_ns)}, p50 {duration(selected.query.p50_ns)} over the range."
-    axis, _ = duration_axis(values)
-    return time_series("queries-latency", lines, starts, model.filters.time_range, label=label, height=190, yaxis=axis)
+    axis, is_log = fine_duration_axis(values)
+    time_range = model.filters.time_range
+    chart = time_series("queries-latency", lines, starts, time_range, label=label, height=190, yaxis=axis)
+    scale = html.Span(" log scale", className="muted small") if is_log else ""
+    return html.H3(["Latency", scale]), chart
 
 
 def _callers(callers: StatementCallers) -> Component:

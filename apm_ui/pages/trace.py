@@ -124,7 +124,7 @@ def _header(model: TraceModel, reading: TraceReading) -> Component:
         className="crumb",
     )
     facts: list[Component | str] = [
-        f"{precise_clock(reading.start_ns, model.now_ns)}, {relative(reading.start_ns, model.now_ns)}",
+        _started(reading.start_ns, model.now_ns),
         ", ".join(_sizes(reading)),
         _completeness(reading),
         _copyable(model.trace_id),
@@ -135,6 +135,12 @@ def _header(model: TraceModel, reading: TraceReading) -> Component:
         [icon("link"), "Copy link"], type="button", className="button", **hyphenated(data_copy="address")
     )
     return html.Div([html.Div(words, className="grow"), copy_link], className="page-header trace-header")
+
+
+def _started(start_ns: int, now_ns: int) -> str:
+    """When the trace started, and how long ago unless that is a date as well."""
+    at, ago = precise_clock(start_ns, now_ns), relative(start_ns, now_ns)
+    return at if at == ago else f"{at}, {ago}"
 
 
 def _copyable(trace_id: str) -> Component:
