@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] in {"spanwise", "apm_store", "apm_collector", "apm_ui"}:
             raise
-        print(f"spanwise: {error.name} is not installed. Run: pip install 'spanwise[server]'", file=sys.stderr)
+        cure = "pip install 'spanwise[server]'"
+        print(f"spanwise: this needs the server, and {error.name} is missing: {cure}", file=sys.stderr)
         return 1
     return status
 

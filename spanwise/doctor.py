@@ -38,7 +38,7 @@ def print_diagnosis(settings: Settings) -> int:
             print(f"    → {check.cure}")
     failed = sum(check.state == "fail" for check in checks)
     print(
-        f"\n{failed} of {len(checks)} checks failed." if failed else f"\nAll {len(checks)} checks passed or only warn."
+        f"\n{failed} of {len(checks)} checks failed." if failed else f"\nNone of {len(checks)} checks failed."
     )
     return 1 if failed else 0
 
