@@ -40,8 +40,12 @@ _INDEX = """<!DOCTYPE html>
 
 def create_app(sources: Sources, *, hosts: Collection[str] = ()) -> Dash:
     """The UI over `sources`; it answers on loopback names and on `hosts`."""
+    server = Flask("apm_ui")
+    # zlib alone: the contexts of zstd and brotli would stay in memory, 10 MB after a few pages.
+    server.config.update(COMPRESS_ALGORITHM=["gzip"], COMPRESS_ALGORITHM_STREAMING=["deflate"], COMPRESS_LEVEL=3)
     app = Dash(
         "apm_ui",
+        server=server,  # type: ignore[arg-type]  # its annotation leaves out what its documentation says
         title="Spanwise",
         update_title="",
         assets_folder=str(Path(__file__).parent / "assets"),

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from apm_analysis.red import ServiceRed
 from apm_analysis.slo.burn_rate import SloStatus
 from apm_analysis.slow_queries import SlowQuery
-from apm_ui.components.slo_cards import failures_text, hour_window
+from apm_ui.components.slo_cards import hour_window, spent_text
 from apm_ui.components.sql import statement_name
+from apm_ui.components.status import SEVERITY
 from apm_ui.components.text import count, duration, percent, plural
 from apm_ui.filters import Filters
 
@@ -39,13 +40,13 @@ def find_attention(
     queries: Sequence[SlowQuery],
     filters: Filters,
 ) -> list[Attention]:
-    """Burning objectives, then failing services that no objective speaks for, then a dominant statement."""
+    """The worst first; among equals burning objectives, failing services without one, then a dominant statement."""
     burning = [status for status in statuses if status.state in {"critical", "warn"}]
     spoken_for = {status.objective.service for status in burning}
     rows = [_objective(status, filters) for status in burning]
     rows += [_service(red, filters) for red in services if is_failing(red) and red.service not in spoken_for]
     rows += [_statement(query, filters) for query in queries[:1] if _is_dominant(query)]
-    return rows
+    return sorted(rows, key=lambda row: SEVERITY[row.state])
 
 
 def is_failing(red: ServiceRed) -> bool:
@@ -73,10 +74,10 @@ def _objective(status: SloStatus, filters: Filters) -> Attention:
         problem = f"has {percent(status.budget_left, 1)} of its error budget left."
     href = filters.only_shared().with_params(slo=objective.name).link("/slos")
     spent = tuple(None if left is None else 1 - left for _, left in status.series[-60:])
-    effect = status.exhaustion.sentence
+    # What happened in the last hour is said by the problem already.
+    effect = status.exhaustion.sentence.partition(" In the last hour")[0]
     if status.budget_left is not None and status.budget_left < 0:
-        allowed = f"The objective allows {failures_text(status.allowed_bad)} of them."
-        effect = f"{allowed} {effect.removeprefix('The budget is used up. ')}"
+        effect = f"The budget is used up: {spent_text(status)}. {effect.removeprefix('The budget is used up. ')}"
     return Attention(status.state, objective.display_name, problem, effect, href, "Open SLO", spent)
 
 

@@ -28,6 +28,7 @@ from apm_ui.filters import FilterError, Filters, default_range, parse_filters
 from apm_ui.sources import Sources
 
 LOG = logging.getLogger(__name__)
+STILL_SAVED = "Incoming data is still being saved."
 TICK_MS = 1500
 # A page that takes long to make is made less often, but never so seldom that a span is seen later than in 5 s:
 # half a second until the agent sends it, the commit, two ticks, and making the page.
@@ -102,10 +103,10 @@ def mount(app: Dash, modules: Sequence[PageModule], sources: Sources, frame: Fra
     def refresh(pathname: Any, search: Any, _ticks: Any, seen: Any) -> tuple[Any, ...]:
         now_ns = time.time_ns()
         path, query = _text(pathname) or "/", _text(search)
-        address, stats = path + query, _stats(sources)
+        address, (stats, problem) = path + query, _stats(sources)
         if not _is_due(seen, address, stats, now_ns):
             return no_update, no_update, no_update, no_update, pulse(stats, now_ns)
-        content = render(modules, sources, path, query, now_ns)
+        content = _unanswered(modules, path, problem) if problem else render(modules, sources, path, query, now_ns)
         services = _services(sources)
         epoch = _epoch(services, now_ns)
         shows_frame = isinstance(seen, dict) and (seen.get("address"), seen.get("epoch")) == (address, epoch)
@@ -130,11 +131,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _stats(sources: Sources) -> StoreStats | None:
+def _stats(sources: Sources) -> tuple[StoreStats | None, str]:
+    """The store's counters; without an answer, what is wrong with it."""
     try:
-        return sources.store.stats()
-    except StoreError:
-        return None
+        return sources.store.stats(), ""
+    except StoreError as error:
+        return None, f"{error} {STILL_SAVED}"
+    except OSError as error:
+        return None, f"{error.filename} cannot be read: {error.strerror}. Put it back, or start Spanwise again."
 
 
 def _services(sources: Sources) -> list[ServiceInfo]:
@@ -199,17 +203,21 @@ def render(modules: Sequence[PageModule], sources: Sources, pathname: str, searc
     except FilterError as error:
         content = error_panel("This address cannot be read", str(error), "FilterError", retry_href=pathname)
     except StoreError as error:
-        content = _store_failed(module.PAGE, error)
+        panel_title = f"{module.PAGE.title} could not be read"
+        content = error_panel(panel_title, f"{error} {STILL_SAVED}", type(error).__name__)
     except Exception:
         LOG.exception("Page %s failed for %s%s", module.PAGE.slug, pathname, search)
-        words = "A mistake in Spanwise itself; the details are in its log. Incoming data is still being saved."
+        words = f"A mistake in Spanwise itself; the details are in its log. {STILL_SAVED}"
         content = error_panel(f"{module.PAGE.title} could not be drawn", words, "InternalError")
     return html.Div(content, id=f"{module.PAGE.slug}-content", key=module.PAGE.slug, className="content")
 
 
-def _store_failed(page: Page, error: StoreError) -> Component:
-    words = f"{error} Incoming data is still being saved."
-    return error_panel(f"{page.title} could not be read", words, type(error).__name__)
+def _unanswered(modules: Sequence[PageModule], pathname: str, words: str) -> Component:
+    """The page's place while the store gives no answer at all."""
+    found = find_page(modules, pathname)
+    title = found[0].PAGE.title if found else "The store"
+    panel = error_panel(f"{title} could not be read", words, "StoreError")
+    return html.Div(panel, id="unanswered-content", key="unanswered", className="content")
 
 
 def _no_such_page(pathname: str) -> Component:

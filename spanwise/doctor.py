@@ -37,9 +37,7 @@ def print_diagnosis(settings: Settings) -> int:
         if check.cure:
             print(f"    → {check.cure}")
     failed = sum(check.state == "fail" for check in checks)
-    print(
-        f"\n{failed} of {len(checks)} checks failed." if failed else f"\nNone of {len(checks)} checks failed."
-    )
+    print(f"\n{failed} of {len(checks)} checks failed." if failed else f"\nNone of {len(checks)} checks failed.")
     return 1 if failed else 0
 
 

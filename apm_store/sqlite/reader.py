@@ -98,8 +98,8 @@ class Reader:
         )
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """A view of the database that does not change while it is used."""
+    def snapshot(self, patience: float = 1.0) -> Iterator[Snapshot]:
+        """A view of the database that does not change while it is used; `patience` stretches the time limit."""
         try:
             connection = self.engine.connect()
         except PoolTimeoutError as error:
@@ -107,7 +107,7 @@ class Reader:
         except DBAPIError as error:
             raise StoreError(f"The store could not be opened for reading: {error.orig}.") from error
         with connection:
-            snapshot = Snapshot(connection, self._limit_s)
+            snapshot = Snapshot(connection, self._limit_s * patience)
             driver: Any = connection.connection.dbapi_connection
             connection.exec_driver_sql("BEGIN")
             driver.set_progress_handler(snapshot.is_late, _STEPS_PER_CHECK)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 READ_LIMIT_S = 2.0
 """How long a question may take before it is broken off."""
 
+_WHOLE_TRACE_PATIENCE = 8.0  # a trace has no second page to ask for: 100,000 spans take about 2 s of CPU
 _RATE_SPAN_NS = 10_000_000_000  # spans per second are counted over the last 10 s
 
 
@@ -70,15 +71,18 @@ class SqliteStore:
             raise StoreError("The store was opened for reading only.")
         return self._writer.write(batch)
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """A view of the database to ask one question through; loads what reading needs when first used."""
+    def snapshot(self, patience: float = 1.0) -> AbstractContextManager[Snapshot]:
+        """A view of the database to ask one question through; loads what reading needs when first used.
+
+        `patience` stretches the time limit of the question.
+        """
         from apm_store.sqlite.reader import Reader  # loads SQLAlchemy, 14 MB that a writer has no use for
 
         with self._lock:
             if self._is_closed:
                 raise StoreClosedError
             self._reader = self._reader or Reader(self._path, self._read_limit_s)
-            return self._reader.snapshot()
+            return self._reader.snapshot(patience)
 
     def stats(self) -> StoreStats:
         """What the store holds; a handful of index look-ups."""
@@ -116,7 +120,10 @@ class SqliteStore:
             self._reader.close()
 
     def _bytes_on_disk(self) -> int:
-        size = self._path.stat().st_size
+        try:
+            size = self._path.stat().st_size
+        except FileNotFoundError as error:
+            raise StoreError(f"The store's file {self._path} is gone.") from error
         with suppress(FileNotFoundError):  # the WAL comes and goes with the connections
             size += self._path.with_name(self._path.name + "-wal").stat().st_size
         return size
@@ -143,7 +150,7 @@ class Traces:
         """Every span of a trace in order of start."""
         from apm_store.sqlite import traces
 
-        with self._store.snapshot() as snapshot:
+        with self._store.snapshot(_WHOLE_TRACE_PATIENCE) as snapshot:
             return traces.get(snapshot, trace_id)
 
     def get_span(self, trace_id: str, span_id: str) -> Span | None:

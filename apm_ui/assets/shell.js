@@ -5,7 +5,8 @@
   const root = document.documentElement;
   const state = { isLive: true, checkedAt: 0, problem: "", chord: 0 };
   const byId = (id) => document.getElementById(id);
-  const setProps = (id, props) => byId(id) && window.dash_clientside.set_props(id, props);
+  // A store or a closed sheet has no element in the page; Dash knows all of them once the frame is drawn.
+  const setProps = (id, props) => byId("shell-live") && window.dash_clientside.set_props(id, props);
 
   function remember(key, value) {
     try { localStorage.setItem(key, value); } catch (error) { /* private windows remember nothing */ }
@@ -69,8 +70,8 @@
       place: (next) => spanwise.place(next),
       pulse: function (pulse) {
         if (!pulse) return window.dash_clientside.no_update;
-        state.checkedAt = Date.now();
         state.problem = pulse.problem || "";
+        if (!state.problem) state.checkedAt = Date.now();
         const foot = byId("shell-foot");
         if (foot && pulse.growth) foot.replaceChildren(line(pulse.growth), line(pulse.size));
         tell();
@@ -91,15 +92,16 @@
   }
 
   function tell() {
-    if (!state.checkedAt) return;
+    if (!state.checkedAt && !state.problem) return;
     const age = Date.now() - state.checkedAt;
     const updated = byId("shell-updated");
-    if (updated) updated.textContent = age < 1500 ? "Updated now" : `Updated ${ago(age)} ago`;
+    if (updated && state.checkedAt) updated.textContent = age < 1500 ? "Updated now" : `Updated ${ago(age)} ago`;
     const strip = byId("shell-strip");
     if (!strip) return;
     const isStale = state.problem || (state.isLive && !document.hidden && age > 20000);
     const cause = state.problem || "Spanwise does not answer. Look at the terminal where it runs.";
-    const words = isStale ? `Numbers are ${ago(age)} old. ${cause}` : "";
+    const known = state.checkedAt ? `Numbers are ${ago(age)} old. ` : "";
+    const words = isStale ? known + cause : "";
     if (strip.textContent !== words) strip.textContent = words;
   }
   setInterval(tell, 1000);
@@ -186,7 +188,7 @@
 
   new MutationObserver(followPage).observe(document.body, { childList: true, subtree: true });
   const started = setInterval(() => {
-    if (!byId("shell-tick")) return;
+    if (!byId("shell-live")) return;
     clearInterval(started);
     applyLive();
     followAddress();

@@ -95,6 +95,9 @@
       browserColorScheme: "inherit",
     });
 
+  // Tab goes from link to link as everywhere else; the grid has no keys of its own.
+  functions.spanwiseLeaveKeys = () => true;
+
   functions.spanwiseFitColumns = (params) => {
     const width = window.innerWidth;
     for (const column of params.api.getColumns() || []) {
@@ -159,9 +162,13 @@
     if (Boolean(drawer) === hasDrawer) return;
     hasDrawer = Boolean(drawer);
     if (drawer) window.spanwise.pause();
+    requestAnimationFrame(returnFocus);
+  }
+
+  function returnFocus() {
     if (document.activeElement !== document.body) return;
     const row = [...document.querySelectorAll(".row-link")].find((link) => link.getAttribute("href") === opener);
-    const target = row || (drawer ? null : document.querySelector(".wf-body"));
+    const target = row || (hasDrawer ? null : document.querySelector(".wf-body"));
     if (target) target.focus({ preventScroll: true });
   }
   new MutationObserver(followDrawer).observe(document.body, { childList: true, subtree: true });

@@ -7,8 +7,7 @@
   const NAME_HEIGHT = { wide: 26, narrow: 24 };
   const TICK_PX = { wide: 60, narrow: 80 };
   const LAST_TICK_PX = 84;
-  const OVERSCAN = 6;
-  const FOLLOW_MS = 180;
+  const [OVERSCAN, FOLLOW_MS] = [6, 180];
   const PATIENCE_MS = 300;
   const narrowScreen = window.matchMedia("(max-width: 700px)");
 
@@ -170,10 +169,8 @@
         const left = this.x(tick.at);
         const label = this.element("span", "wf-tick", tick.label);
         if (left < 16) label.classList.add("is-first");
-        else if (left > this.trackWidth - 24) {
-          label.classList.add("is-last");
-          if (k && left - this.x(ticks[k - 1].at) < LAST_TICK_PX) label.hidden = true;
-        }
+        else if (left > this.trackWidth - 24) label.classList.add("is-last");
+        label.hidden = k > 0 && left > this.trackWidth - 24 && left - this.x(ticks[k - 1].at) < LAST_TICK_PX;
         label.style.left = `${left}px`;
         return label;
       }));

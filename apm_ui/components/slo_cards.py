@@ -46,6 +46,12 @@ def failures_text(n: float) -> str:
     return f"{n:.1f}" if n >= 0.095 else f"{n:.1g}"
 
 
+def spent_text(status: SloStatus) -> str:
+    """What was spent of the budget: 19 failed, 0.8 allowed so far."""
+    words = status.objective.indicator.bad_words
+    return f"{count(status.bad)} {words}, {failures_text(status.allowed_bad)} allowed so far"
+
+
 def gone_text(status: SloStatus) -> str:
     """When the budget is gone, in a few words."""
     projection = status.exhaustion

@@ -126,6 +126,7 @@ def grid(
         "domLayout": "autoHeight" if is_flowing else "normal",
         "suppressCellFocus": True,
         "suppressHeaderFocus": True,
+        "tabIndex": -1,
         "suppressMovableColumns": True,
         "enableCellTextSelection": True,
         "ensureDomOrder": True,
@@ -156,6 +157,8 @@ def _definition(column: GridColumn) -> dict[str, Any]:
         "cellDataType": False,
         "sortable": False,
         "resizable": False,
+        "suppressKeyboardEvent": {"function": "spanwiseLeaveKeys(params)"},
+        "suppressHeaderKeyboardEvent": {"function": "spanwiseLeaveKeys(params)"},
         "context": {"hideBelow": _HIDE_BELOW[column.hide]},
     }
     if column.renderer:

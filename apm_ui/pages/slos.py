@@ -26,6 +26,7 @@ from apm_ui.components.slo_cards import (
     lowest,
     rule_list,
     slo_line,
+    spent_text,
     target_text,
 )
 from apm_ui.components.status import service_name, status_shape
@@ -295,9 +296,9 @@ def _verdict(model: SlosModel, status: SloStatus) -> Component:
 
 
 def _left_words(status: SloStatus) -> str:
-    left, allowed = status.allowed_bad - status.bad, failures_text(status.allowed_bad)
     if status.allowed_bad < SMALL_BUDGET:
-        return f"{count(status.bad)} failed, {allowed} allowed so far"
+        return spent_text(status)
+    left, allowed = status.allowed_bad - status.bad, failures_text(status.allowed_bad)
     return (
         f"{count(-left)} failures over the {allowed} allowed"
         if left < 0

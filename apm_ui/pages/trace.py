@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dash import Dash, dcc, html
 from dash.development.base_component import Component
@@ -314,7 +314,7 @@ def _hrefs(model: TraceModel, service: str, operation: str) -> SpanHrefs:
     def trace(trace_id: str, span_id: str) -> str:
         return shared.with_params(span=span_id).link(f"/traces/{trace_id}")
 
-    same = Filters(shared.time_range, shared.range_name, service).with_params(operation=operation)
+    same = replace(shared, service=service).with_params(operation=operation)
     return SpanHrefs(model.href(span=None), same.link("/traces"), attribute, trace)
 
 

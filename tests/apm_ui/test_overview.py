@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from builders import MS, SECOND, make_batch, make_span
 
+from apm_store.model import SpanKind
+from apm_ui.attention import failing_state
+from apm_ui.components.text import minute_clock
 from apm_ui.filters import parse_filters
 from apm_ui.pages import overview
 
@@ -100,3 +104,47 @@ def test_text_from_telemetry_stays_text(empty_sources):
 
     assert evil in str(page)
     assert "dangerously" not in str(page)
+
+
+def test_a_young_store_is_measured_from_its_first_span(empty_sources):
+    """Rates are divided by the time since the first span, and the page says since when."""
+    now_ns = time.time_ns()
+    spans = [make_span("GET /", trace=n, start_ns=now_ns - n * SECOND, duration_ns=5 * MS) for n in range(1, 201)]
+    empty_sources.store.traces.write(make_batch(spans, "shop"))
+
+    model = overview.load(empty_sources, parse_filters("?range=1h", now_ns))
+
+    since = minute_clock(now_ns - 200 * SECOND, model.now_ns)
+    assert model.measured.duration_ns == pytest.approx(200 * SECOND, abs=SECOND)
+    assert f"1 service, 200 requests since {since}" in str(overview.view(model))
+    assert r"1.00', Small('req/s')" in str(overview.view(model)).replace("\u202f", "")
+
+
+def test_a_statement_is_named_only_when_it_is_slow_itself(empty_sources):
+    """All database time in one quick statement needs no attention."""
+    query = {"db.system.name": "sqlite", "db.query.text": "SELECT * FROM stock WHERE sku = ?"}
+    start_ns = time.time_ns() - 60 * SECOND
+    common = {"kind": SpanKind.CLIENT, "attributes": query, "start_ns": start_ns}
+    quick = [make_span("SELECT", trace=n, span=n, parent=999, duration_ns=90 * MS, **common) for n in range(1, 30)]
+    slow = [make_span("SELECT", trace=n, span=n, parent=999, duration_ns=300 * MS, **common) for n in range(30, 60)]
+
+    empty_sources.store.traces.write(make_batch(quick, "shop"))
+    before = load(empty_sources).attention
+    empty_sources.store.traces.write(make_batch(slow, "shop"))
+    after = load(empty_sources).attention
+
+    assert before == ()
+    assert [(row.subject, row.link_text) for row in after] == [("SELECT stock", "Open query")]
+
+
+def test_few_failures_are_not_judged(empty_sources):
+    """Half of four requests failed: too few to call the service failing, and it is not OK either."""
+    start_ns = time.time_ns() - 10 * SECOND
+    spans = [make_span("GET /", trace=n, start_ns=start_ns, failed=n % 2 == 0) for n in range(1, 5)]
+    empty_sources.store.traces.write(make_batch(spans, "shop"))
+
+    model = load(empty_sources)
+
+    assert model.attention == ()
+    assert failing_state(model.services[0]) == "unknown"
+    assert "too few to judge" in str(overview.view(model))

@@ -138,3 +138,18 @@ def test_a_closed_store_is_told_in_the_frame(filled_sources, refresh):
 
     assert answer["page-pulse"]["data"]["problem"] == "The store does not answer."
     assert "Incoming data is still being saved" in json.dumps(answer["page-next"])
+
+
+def test_a_database_that_is_gone_is_told(filled_sources, refresh, monkeypatch):
+    """A file that was moved away ends in a panel that names it, not in a failed request."""
+
+    def stats():
+        raise FileNotFoundError(2, "No such file or directory", "/data/spanwise.db")
+
+    monkeypatch.setattr(filled_sources.store, "stats", stats)
+
+    answer = refresh(create_app(filled_sources), "/slos")
+
+    assert "SLOs could not be read" in json.dumps(answer["page-next"])
+    assert "/data/spanwise.db cannot be read: No such file or directory." in json.dumps(answer["page-next"])
+    assert answer["page-pulse"]["data"]["problem"] == "The store does not answer."

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+
+import pytest
 
 from apm_analysis.slo.openslo import load_objectives
+from apm_ui.components.slo_cards import rule_list
+from apm_ui.components.text import minute_clock
 from apm_ui.filters import parse_filters
 from apm_ui.pages import slos
 
@@ -90,3 +95,34 @@ def test_files_that_cannot_be_read_are_named(filled_sources):
 
     assert "broken.yaml" in page
     assert "1 of 1 objective is burning" in page
+
+
+def test_an_overspent_budget_is_drawn_by_its_logarithm(filled_sources):
+    """−3,900 % stays on a chart whose scale is linear down to −100 %, and the page says so and since when."""
+    model = load(filled_sources)
+
+    page = shown(model)
+    figures = [one for one in slos.view(model)._traverse() if getattr(one, "figure", None)]
+    layout = figures[0].figure["layout"]
+    assert model.selected.budget_left == pytest.approx(-39)
+    assert "log scale below −100 %" in page
+    assert f"since {minute_clock(model.selected.series[0][0], model.now_ns)}; 30 d window" in page
+    assert [tick.replace("\u202f", " ") for tick in layout["yaxis"]["ticktext"]] == [
+        "100 %",
+        "0 %",
+        "−100 %",
+        "−1,000 %",
+    ]
+    assert layout["yaxis"]["tickvals"] == pytest.approx([1, 0, -1, -2])
+    assert layout["yaxis"]["range"][0] < figures[0].figure["data"][1]["y"][-1] == pytest.approx(-2.591, abs=0.001)
+
+
+def test_a_rule_that_is_held_back_is_not_called_ok(filled_sources):
+    """Too few requests for a verdict: a ring and the reason."""
+    rule = load(filled_sources).selected.rules[0]
+    held = replace(rule, is_firing=False, note="held back: 9 requests in 1 h are too few to judge")
+
+    drawn = str(rule_list([held]))
+
+    assert "Not judged" in drawn
+    assert "held back: 9 requests" in drawn

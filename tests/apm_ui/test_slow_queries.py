@@ -11,7 +11,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from apm_store.model import SpanKind
 from apm_store.query import TimeRange
-from apm_ui.components.sql import pretty_sql, statement_name
+from apm_ui.components.sql import pretty_sql, short_sql, statement_name
 from apm_ui.filters import Filters, parse_filters
 from apm_ui.pages import slow_queries
 from apm_ui.sources import Sources
@@ -216,3 +216,76 @@ def test_filters_without_a_statement_have_no_drawer(store, sources):
 
     assert model.selected is None
     assert '"type": "Aside"' not in drawn(model)
+
+
+def test_the_worst_trace_opens_at_the_slowest_call(store, sources):
+    """The link to the worst trace selects the span of the slowest call in it."""
+    fill(store)
+    statement_id = load(sources).queries[1].statement_id
+    write(store, call(3, 7, STOCK, 300, parent=1))
+
+    text = drawn(load(sources, f"?statement={statement_id}"))
+
+    assert f"/traces/{3:032x}?" in text
+    assert f"span={7:016x}" in text
+
+
+def test_the_slowest_of_very_many_calls_is_not_looked_up(store, sources, monkeypatch):
+    """With more calls than can be searched quickly the worst trace is linked without a span."""
+    fill(store)
+    statement_id = load(sources).queries[1].statement_id
+    monkeypatch.setattr(slow_queries, "MAX_SEARCHED_CALLS", 9)
+
+    assert load(sources, f"?statement={statement_id}").selected.worst_span_id == ""
+
+
+def test_opening_the_drawer_leaves_the_table_in_place(store, sources):
+    """The page has the same parts with and without a chosen statement, so that the browser keeps table and focus."""
+    fill(store)
+    statement_id = load(sources).queries[0].statement_id
+
+    without, chosen = (
+        slow_queries.view(load(sources, search)).children[-1].children for search in ("?", f"?statement={statement_id}")
+    )
+
+    assert len(without) == len(chosen) == 2
+    assert (without[1].children, len(chosen[1].children)) == ([], 1)
+
+
+def test_database_time_is_given_per_second(store, sources):
+    """520 ms in an hour are 144 µs of database time per second."""
+    fill(store)
+
+    assert "144\u202fµs/s" in drawn(load(sources))
+
+
+def test_what_slow_means_is_said(store, sources):
+    """The tag of a statement with a p95 of 100 ms and more says so in its tooltip."""
+    fill(store)
+
+    text = drawn(load(sources))
+
+    assert text.count("1 call in 20 takes 100\u202fms or longer") == 1
+
+
+def test_minutes_without_calls_are_a_gap(store, sources):
+    """The chart marks the stretches in which no database call was measured."""
+    fill(store)
+
+    assert "no data, " in drawn(load(sources))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT a.id, a.name, a.price_cents, a.kind FROM a WHERE a.id = ?", "SELECT … FROM a WHERE a.id = ?"),
+        ("select distinct a.id, a.name, a.price_cents from a", "select distinct … from a"),
+        ("SELECT id, sku FROM a", "SELECT id, sku FROM a"),
+        ("SELECT (SELECT max(x) FROM b) AS biggest, a.other_name FROM a", None),
+        ("UPDATE a SET some_long_column_name = ?", None),
+        ("", None),
+    ],
+)
+def test_long_lists_of_columns_are_left_out(text, expected):
+    """What is selected makes way for what tells statements apart; other statements stay as they are."""
+    assert short_sql(text) == (expected or text)

@@ -99,3 +99,12 @@ def test_a_grid_lies_in_a_named_region():
 
     assert isinstance(frame, html.Div)
     assert getattr(frame, "aria-label") == "T"
+
+
+def test_tab_goes_to_the_links_of_a_grid():
+    """The grid itself takes no focus and no keys, so that Tab reaches the link of every row."""
+    body = grid_of(1).children
+
+    assert body.dashGridOptions["tabIndex"] == -1
+    assert body.dashGridOptions["suppressHeaderFocus"]
+    assert all(definition["suppressKeyboardEvent"] for definition in body.columnDefs)

@@ -87,6 +87,13 @@ def test_the_title_is_the_finding(sources: Sources) -> None:
     assert TRACE in text
 
 
+def test_a_start_long_ago_is_said_once(sources: Sources) -> None:
+    """For a trace of another day its age would be its date again."""
+    write_checkout(sources.store)
+
+    assert shown(sources, make_filters()).count("1970") == 1
+
+
 def test_a_good_trace_took_its_time(sources: Sources) -> None:
     """Without a failure the title says how long it took, and the summary that nothing failed."""
     write_checkout(sources.store, failed=False)

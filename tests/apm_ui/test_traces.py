@@ -11,7 +11,7 @@ from dash import Dash, html
 from plotly.utils import PlotlyJSONEncoder
 
 from apm_store.model import SpanKind
-from apm_store.query import TimeRange
+from apm_store.query import StatementAggregate, TimeRange
 from apm_ui.filters import FilterError, Filters, parse_filters
 from apm_ui.pages import traces
 from apm_ui.sources import Sources
@@ -290,3 +290,63 @@ def test_a_typing_mistake_is_shown_at_its_place(sources):
     assert '{"props": {"children": "2sec"}, "type": "U"' in problem
     assert answer["traces-bar"]["className"] == "query has-problem"
     assert "shell-url" not in answer
+
+
+def test_a_row_without_its_root_is_named_by_the_span_that_matched(store, sources):
+    """While the root has not arrived, name, status and duration are all those of the entry span."""
+    start_ns = NOW_NS - 600 * SECOND
+    client = make_span(
+        "SELECT", trace=1, span=2, parent=9, start_ns=start_ns, duration_ns=MS, kind=SpanKind.CLIENT, attributes={}
+    )
+    server = make_span("POST /charge", trace=1, span=3, parent=9, start_ns=start_ns + MS, duration_ns=5 * MS)
+    write(store, client, server)
+
+    row = load(sources, "?operation=POST%20%2Fcharge").rows[0]
+
+    assert (row.operation, row.matched_operation, row.matched.duration_ns) == ("POST /charge", "", 5 * MS)
+
+
+def test_a_trace_whose_later_spans_match_too_is_shown_as_its_root(store, sources):
+    """Of several entry spans of a trace the row and the point are those of the root."""
+    root = request(1, "POST /checkout", ms=700, status=502, failed=True)
+    inner = make_span(
+        "POST /charge", trace=1, span=2, parent=1, start_ns=root.start_time_unix_nano + 10 * MS, duration_ns=20 * MS
+    )
+    write(store, root, inner)
+
+    model = load(sources)
+
+    assert [(row.operation, row.matched_operation, row.matched.http_status) for row in model.rows] == [
+        ("POST /checkout", "", 502)
+    ]
+    assert [point.duration_ns for point in model.found.points] == [700 * MS]
+
+
+def test_a_stretch_without_traces_is_marked_when_all_are_drawn(store, sources):
+    """Empty parts of the chart are gaps of data only when no condition leaves traces out."""
+    fill(store)
+
+    assert "no data, " in drawn(load(sources))
+    assert "no data, " not in drawn(load(sources, "?service=storefront"))
+
+
+def test_a_statement_is_named_in_its_chip(store, sources):
+    """The chip of a statement says what the statement does, instead of its id."""
+    attributes = {"db.system.name": "sqlite", "db.query.text": "SELECT qty FROM stock WHERE sku = ?"}
+    start_ns = NOW_NS - 600 * SECOND
+    write(store, make_span("SELECT", trace=1, span=1, start_ns=start_ns, kind=SpanKind.CLIENT, attributes=attributes))
+    statement_id = store.traces.aggregate_statements(StatementAggregate(RANGE))[0].statement_id
+
+    model = load(sources, f"?statement={statement_id}")
+
+    assert ids(model) == [1]
+    assert '"SELECT stock"' in drawn(model)
+
+
+def test_points_have_no_more_digits_than_a_chart_can_show(store, sources):
+    """A duration of 12.345678 ms is drawn as 12.35 ms, one below 10 µs as it is."""
+    start_ns = NOW_NS - 600 * SECOND
+    write(store, make_span("GET /", trace=1, span=1, start_ns=start_ns, duration_ns=12_345_678))
+    write(store, make_span("GET /", trace=2, span=1, start_ns=start_ns, duration_ns=1_234))
+
+    assert '"y": [1234, 12350000]' in drawn(load(sources)) or '"y": [12350000, 1234]' in drawn(load(sources))

@@ -7,7 +7,15 @@ from sqlalchemy.orm import Session
 
 from demo_app import payments
 from demo_app.models import Order, Stock, open_engine
-from demo_app.worker import LEAK_LIMIT_BYTES, REPORT_ORDERS, REPORT_ROW_BYTES, Reports, make_report, restock
+from demo_app.worker import (
+    BATCH_ORDERS,
+    LEAK_LIMIT_BYTES,
+    REPORT_ORDERS,
+    REPORT_ROW_BYTES,
+    Reports,
+    make_report,
+    restock,
+)
 from demo_app.worker import settle_orders as settle
 
 REPORT = [bytes(REPORT_ROW_BYTES)] * REPORT_ORDERS
@@ -67,6 +75,18 @@ def test_paid_orders_are_settled(engine, shop_data, quiet, serve):
 
     assert counts == [3, 0]
     assert count_paid(engine) == 0
+
+
+def test_a_full_batch_tells_that_more_orders_may_wait(engine, shop_data, quiet, serve):
+    """Of 23 orders 20 are settled in the first round; the rest in the next, which starts at once."""
+    with Session(engine) as session:
+        session.add_all([Order(visitor="bob", amount_cents=100, state="paid") for _ in range(20)])
+        session.commit()
+    url = serve(payments.create_app(shop_data, quiet))
+    with requests.Session() as http:
+        counts = [settle(engine, http, url), settle(engine, http, url)]
+
+    assert counts == [BATCH_ORDERS, 3]
 
 
 def test_orders_wait_while_payments_is_gone(engine):

@@ -229,7 +229,7 @@ def test_windows_and_budget_agree_with_raw_counting(store: Store, write: Write, 
 
 
 def test_the_burn_down_falls_and_has_gaps(store: Store, write: Write) -> None:
-    """It starts whole with the first requests, ends with the budget that is left, and breaks where an hour was silent."""
+    """It starts whole with the first requests, ends with what is left, and breaks where an hour was silent."""
     write("shop", requests(50 * HOUR_NS, 1000, bad=1))
     write("shop", requests(49 * HOUR_NS, 1000, bad=2))
     write("shop", requests(3 * MINUTE_NS, 1000, bad=3))
