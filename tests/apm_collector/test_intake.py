@@ -85,6 +85,7 @@ def test_a_body_is_decoded_and_consumed_off_the_event_loop(is_gzip: bool) -> Non
         (b"plain", 1000, PermanentError),
         (gzip.compress(bytes(2000)), 1000, TooLargeError),
     ],
+    ids=["no protobuf", "no gzip", "too large when inflated"],
 )
 def test_what_cannot_be_decoded_is_not_consumed(body: bytes, limit: int | None, error: type[PermanentError]) -> None:
     """The error reaches the caller, the consumer sees nothing."""

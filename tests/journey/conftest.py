@@ -9,9 +9,9 @@ from chromium import CHROMIUM_FLAGS, chromium_path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests of the session."""
+    """One browser for the tests of a module: while it runs, so does its event loop, which other tests must not meet."""
     path = chromium_path()
     if path is None:
         pytest.skip("there is no Chromium on this machine; `make test` installs it where it may")
