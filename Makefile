@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench-footprint clean
+.PHONY: help setup demo test check docs bench-footprint bench-ingest bench-query crash fuzz interop clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -34,6 +34,23 @@ docs: .venv/.made  ## write docs/reference anew from the code
 
 bench-footprint: .venv/.made  ## memory and CPU of the stack under the demo's default load
 	PYTHONPATH=tests $(BIN)/python tests/bench/footprint.py
+
+bench-ingest: .venv/.made  ## how fast the collector takes, indexes and stores
+	PYTHONPATH=tests $(BIN)/python tests/bench/ingest.py
+
+bench-query: .venv/.made  ## how fast questions are answered at ten million spans
+	PYTHONPATH=tests $(BIN)/python tests/bench/query.py
+
+crash: .venv/.made  ## 100 x kill -9 and 30 power cuts under load; the latter need root
+	PYTHONPATH=tests $(BIN)/python tests/crash/kill.py
+	PYTHONPATH=tests $(BIN)/python tests/crash/power_cut.py
+
+fuzz: .venv/.made  ## 200,000 mutated requests against a live collector
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py
+
+interop: .venv/.made  ## build an upstream collector with Go and send through it
+	PYTHONPATH=tests $(BIN)/python tests/interop/otelcol.py
+	$(BIN)/pytest tests/interop
 
 clean:  ## remove the virtual environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

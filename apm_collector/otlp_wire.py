@@ -9,13 +9,14 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 _Fields = dict[int, Any]  # number of a message field -> the _Fields of its type; cyclic, as AnyValue is
 _FIXED_SIZES = {1: 8, 5: 4}  # wire type -> bytes
 _STRING_VALUE_TAG = 0x0A
+_LEAST_MESSAGE_BYTES = 2  # a tag and a length
 
 
 def has_more_messages(body: bytes, message: type[Message], limit: int) -> bool:
@@ -23,6 +24,8 @@ def has_more_messages(body: bytes, message: type[Message], limit: int) -> bool:
 
     An AnyValue that is one short string is not counted.
     """
+    if len(body) <= limit * _LEAST_MESSAGE_BYTES:
+        return False
     return _most_messages(body) > limit and _walk_exceeds(body, _message_fields(message.DESCRIPTOR), limit)
 
 
@@ -107,19 +110,31 @@ def repair_text(body: bytes, message: Any) -> tuple[bytes, int]:
     twin = _bytes_twin(message)()
     twin.ParseFromString(body)
     repaired = 0
-    stack: list[Message] = [twin]
+    stack: list[tuple[Message, Any]] = [(twin, message.DESCRIPTOR)]
     while stack:
-        parent = stack.pop()
+        parent, original = stack.pop()
         for field, value in parent.ListFields():
+            original_field = original.fields_by_number[field.number]
             if field.message_type is not None:
-                stack.extend(value if field.is_repeated else [value])
-            elif field.type == FieldDescriptor.TYPE_BYTES and _is_text(message, field):
+                inner = original_field.message_type
+                children = value if field.is_repeated else [value]
+                stack.extend((child, inner) for child in children if not _is_readable(child, inner))
+            elif field.type == FieldDescriptor.TYPE_BYTES and original_field.type == FieldDescriptor.TYPE_STRING:
                 texts = list(value) if field.is_repeated else [value]
                 good = [_as_utf8(text) for text in texts]
                 if good != texts:
                     repaired += sum(before != after for before, after in zip(texts, good, strict=True))
                     _set(parent, field, good)
     return twin.SerializeToString(), repaired
+
+
+def _is_readable(twin: Message, original: Any) -> bool:
+    """Whether a message of the twin needs no repair: most do not, and to parse them is the quickest way to know."""
+    try:
+        GetMessageClass(original).FromString(twin.SerializeToString())
+    except DecodeError:
+        return False
+    return True
 
 
 def _as_utf8(text: bytes) -> bytes:
@@ -131,12 +146,6 @@ def _set(parent: Message, field: FieldDescriptor, texts: list[bytes]) -> None:
         getattr(parent, field.name)[:] = texts
     else:
         setattr(parent, field.name, texts[0])
-
-
-def _is_text(message: type[Message], field: FieldDescriptor) -> bool:
-    """Whether a bytes field of the twin is a string field of the original."""
-    original = message.DESCRIPTOR.file.pool.FindFieldByName(field.full_name)
-    return bool(original.type == FieldDescriptor.TYPE_STRING)
 
 
 @cache

@@ -12,9 +12,10 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 MAX_FILE_BYTES = 256 * 1024
 _REFERENCE = re.compile(r"\$\$|\$\{(?:env:)?(?P<name>[^}]*?)(?P<default>:-[^}]*)?\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_RESOLVERS = {  # no key takes a fraction
+_RESOLVERS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
     "int": (r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 }
 
@@ -30,7 +31,10 @@ def load_yaml(text: str, env: Mapping[str, str]) -> Any:
     """
     if len(text) > MAX_FILE_BYTES:
         raise YamlError(f"the file is larger than {MAX_FILE_BYTES:,} bytes")
-    loader = _StrictLoader(text, env)
+    try:
+        loader = _StrictLoader(text, env)
+    except yaml.YAMLError as error:
+        raise YamlError(str(error).splitlines()[0]) from error
     try:
         return loader.get_single_data()
     except yaml.MarkedYAMLError as error:

@@ -5,22 +5,28 @@ A backend implements these protocols; the write path and the read path know noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from apm_store.model import Batch, LogRecord, Span
+from apm_store.model import Batch, LogRecord, Signal, Span
 from apm_store.query import (
     AggregateRow,
     Coverage,
+    EdgeQuery,
     LogQuery,
     MetricPage,
     MetricQuery,
+    MetricSeriesPage,
+    MetricSeriesQuery,
+    PruneEntry,
+    ServiceEdge,
     ServiceInfo,
     SpanAggregate,
     StatementAggregate,
     StatementCallers,
     StatementRow,
+    StoreHealth,
     StoreStats,
     TimeRange,
     TracePage,
@@ -39,6 +45,10 @@ class StoreBusyError(StoreError):
     """The store has more to write than its memory budget allows; try again."""
 
 
+class StoreFullError(StoreBusyError):
+    """The disk is full; nothing more can be stored until there is space."""
+
+
 class StoreTimeoutError(StoreError):
     """The store did not answer in time."""
 
@@ -51,22 +61,16 @@ class SchemaError(StoreError):
     """The database was written by a newer Spanwise, or is not a Spanwise database."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriteOutcome:
-    """What became of a batch: how many of its items are new, and how many the store already held."""
-
-    stored: int
-    duplicates: int
-
-
 class SignalWriter(Protocol):
     """Takes batches of one signal."""
 
-    def write(self, batch: Batch) -> WriteOutcome:
+    def write(self, batch: Batch) -> None:
         """Store a batch; MUST return only after it is durable.
 
+        It can be found soon after: by questions to this store at once, by those of other processes within 2 s while
+        the indexes keep up. Items that the store holds already are left out then, and counted.
         Safe from many threads; concurrent calls SHOULD share one commit.
-        Raises StoreBusyError (nothing stored, try again) or StoreError (nothing stored).
+        Raises StoreFullError, StoreBusyError (nothing stored, try again) or StoreError (nothing stored).
         """
         ...
 
@@ -110,6 +114,10 @@ class TraceStore(SignalWriter, Protocol):
         """How much of the range holds spans."""
         ...
 
+    def edges(self, query: EdgeQuery) -> list[ServiceEdge]:
+        """Who calls whom in the range: the edges of the service map, most calls first."""
+        ...
+
 
 class MetricStore(SignalWriter, Protocol):
     """Metrics and their data points."""
@@ -120,6 +128,10 @@ class MetricStore(SignalWriter, Protocol):
 
     def names(self, service: str | None = None) -> list[str]:
         """Names of all metrics, sorted."""
+        ...
+
+    def series(self, query: MetricSeriesQuery) -> MetricSeriesPage:
+        """One metric over time, summed up by stream and step."""
         ...
 
 
@@ -151,6 +163,25 @@ class Store(Protocol):
 
     def stats(self) -> StoreStats:
         """Counts, size and growth; cheap enough to ask every second."""
+        ...
+
+    def health(self) -> StoreHealth:
+        """Counts that add up, lags, sizes, and what a person must know; cheap enough to ask every few seconds."""
+        ...
+
+    def bodies(self, signal: Signal, time_range: TimeRange) -> Iterator[bytes]:
+        """The stored OTLP export requests with an item in the range, serialised, oldest first."""
+        ...
+
+    def backup(self, target: Path) -> None:
+        """Copy the store into a directory that does not exist yet; all that was acknowledged before is in it."""
+        ...
+
+    def prune(self, *, before_ns: int | None = None, to_bytes: int | None = None) -> PruneEntry | None:
+        """Remove the oldest raw data: all before a time, or until the store fits; None when there was none.
+
+        Roll-ups stay. Needs a store that was opened for writing.
+        """
         ...
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from apm_store.model import Metric
 from apm_store.sketch import Sketch
@@ -227,8 +229,9 @@ class MetricPage:
 class Coverage:
     """How much of a question's range the store holds. Goes beside every number that is shown.
 
-    `first_ns` / `last_ns` bound all stored spans (None when there are none);
+    `first_ns` / `last_ns` bound all spans ever counted (None when there are none);
     `measured_minutes` of `expected_minutes` of the range hold at least one span.
+    Spans that start before `raw_since_ns` may have been pruned: only roll-ups tell of them. None: nothing was pruned.
     """
 
     time_range: TimeRange
@@ -236,11 +239,146 @@ class Coverage:
     last_ns: int | None
     measured_minutes: int
     expected_minutes: int
+    raw_since_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeQuery:
+    """Which edges of the service map to sum up; the range is widened to whole minutes."""
+
+    time_range: TimeRange
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEdge:
+    """Calls from one node of the service map to another.
+
+    `kind` is `http`, `rpc`, `messaging`, `database` or `other`. A virtual node is one that sends no spans itself:
+    a database or a foreign service (`is_virtual_target`), or the outside caller (`is_virtual_source`, named `user`).
+    `client_durations` are those that the caller saw, `server_durations` those that the callee saw.
+    """
+
+    source: str
+    target: str
+    kind: str
+    is_virtual_source: bool
+    is_virtual_target: bool
+    count: int
+    failed_count: int
+    client_durations: Sketch
+    server_durations: Sketch
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSeriesQuery:
+    """One metric over time: `step_ns` splits the range into equal steps, aligned to the epoch."""
+
+    name: str
+    time_range: TimeRange
+    step_ns: int
+    service: str | None = None
+    max_streams: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class MetricStep:
+    """The points of one stream in one step: how many, and the least, greatest, sum and last of their values.
+
+    For distributions the values are the points' sums, and `value_count` adds up their counts.
+    """
+
+    start_ns: int
+    point_count: int
+    min: float
+    max: float
+    sum: float
+    last: float
+    value_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSeries:
+    """One stream of a metric, step by step; steps without points are left out. `metric` has no points."""
+
+    metric: Metric
+    attributes: Mapping[str, Any]
+    steps: tuple[MetricStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSeriesPage:
+    """The answer to a `MetricSeriesQuery`: the first `max_streams` of `total_streams`, most points first."""
+
+    series: tuple[MetricSeries, ...]
+    total_streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What bounds a store: the bytes of its directory, and how long raw data stays, counted from its receipt.
+
+    Without `budget_bytes` it is a tenth of the disk space that is free or held already, 5 GB at most; without
+    `max_age_s` raw data may be of any age.
+    """
+
+    budget_bytes: int | None = None
+    max_age_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PruneEntry:
+    """One removal of raw data: when, why (`size`, `age`, `disk` or `request`), and what was removed."""
+
+    time_ns: int
+    reason: str
+    first_ns: int
+    last_ns: int
+    spans: int
+    log_records: int
+    data_points: int
+    freed_bytes: int
+    kept_traces: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreNotice:
+    """Something that a person must know of the store, such as a file set aside; `state` is `warn` or `critical`."""
+
+    time_ns: int
+    state: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHealth:
+    """How the store is doing.
+
+    Per signal, in items since the store was made: `accepted` = `stored` + `duplicates` + `waiting`; what waits is
+    durable but not searchable yet. `index_lag_s` is the age of the oldest that waits. `commit_p50_ms` / `commit_p99_ms`
+    are over the last commits. `budget_bytes` bounds `bytes_on_disk`; `disk_free_bytes` is what the disk has left.
+    """
+
+    accepted: Mapping[str, int]
+    stored: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    waiting: Mapping[str, int]
+    queue_bytes: int
+    index_lag_s: float
+    commit_p50_ms: float
+    commit_p99_ms: float
+    bytes_on_disk: int
+    budget_bytes: int
+    disk_free_bytes: int
+    wal_bytes: int
+    segments: int
+    raw_since_ns: int | None
+    prunes: tuple[PruneEntry, ...]
+    notices: tuple[StoreNotice, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """What the store holds and how fast it grows. Counts are of items; `version` changes with every commit."""
+    """What the store holds, and how many spans came in per second lately; `version` changes with every commit."""
 
     spans: int
     log_records: int

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from itertools import chain
 
 RELATIVE_ERROR = 0.01
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -25,6 +27,12 @@ def bucket_of(duration_ns: int) -> int:
 def bucket_value(bucket: int) -> float:
     """The duration in nanoseconds that stands for all durations of a bucket."""
     return 2 * _GAMMA**bucket / (_GAMMA + 1) if bucket else 0.0
+
+
+@lru_cache(maxsize=2048)
+def _pairs(count: int) -> struct.Struct:
+    """As many pairs of bucket and count, packed by one call."""
+    return struct.Struct("<" + "HI" * count)
 
 
 class Sketch:
@@ -68,11 +76,12 @@ class Sketch:
 
     def to_bytes(self) -> bytes:
         """Pack the sketch, 6 bytes per bucket."""
-        out = bytearray()
+        pairs = [(bucket, min(count, _MAX_COUNT)) for bucket, count in self.buckets.items()]
         for bucket, count in self.buckets.items():
-            full, rest = divmod(count, _MAX_COUNT)
-            out += _PAIR.pack(bucket, _MAX_COUNT) * full + _PAIR.pack(bucket, rest)
-        return bytes(out)
+            if count > _MAX_COUNT:
+                full, rest = divmod(count - _MAX_COUNT, _MAX_COUNT)
+                pairs += [(bucket, _MAX_COUNT)] * full + [(bucket, rest)]
+        return _pairs(len(pairs)).pack(*chain.from_iterable(pairs))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:

@@ -17,6 +17,7 @@ from apm_analysis.slow_queries import SlowQuery
 from apm_analysis.trace_tree import TreeNode, build_tree
 from apm_store.model import AttributeValue, LogRecord, Span, SpanEvent, SpanKind, SpanLink, StatusCode
 from apm_store.query import Coverage, ServiceInfo, SpanRow, StatementCallers, TraceSummary
+from apm_ui.pruned import prune_notice, pruned_before_ns
 
 
 def json_value(value: AttributeValue) -> Any:
@@ -40,6 +41,7 @@ class CoverageAnswer:
     """How much of the asked range the store holds (see `Coverage`), and how much of what it holds is in the answer.
 
     `total` items meet the question, or did before the search stopped; then `is_complete` is false.
+    `notice` says so in words when raw data of the range was pruned; it is "" otherwise.
     """
 
     start_ns: int
@@ -48,8 +50,10 @@ class CoverageAnswer:
     last_ns: int | None
     measured_minutes: int
     expected_minutes: int
+    raw_since_ns: int | None
     total: int
     is_complete: bool
+    notice: str
 
     @classmethod
     def of(cls, coverage: Coverage, total: int, *, is_complete: bool) -> CoverageAnswer:
@@ -61,8 +65,10 @@ class CoverageAnswer:
             last_ns=coverage.last_ns,
             measured_minutes=coverage.measured_minutes,
             expected_minutes=coverage.expected_minutes,
+            raw_since_ns=coverage.raw_since_ns,
             total=total,
             is_complete=is_complete,
+            notice=prune_notice(pruned_before_ns(coverage)),
         )
 
 

@@ -15,13 +15,22 @@ import flask
 import orjson
 from werkzeug.datastructures import MultiDict
 
-from apm_analysis.red import service_red
+from apm_analysis.red import choose_step_ns, service_red
 from apm_analysis.slo.burn_rate import evaluate_all
 from apm_analysis.slo.openslo import load_objectives
 from apm_analysis.slow_queries import rank_slow_queries
 from apm_analysis.trace_tree import build_tree
 from apm_store.api import StoreError
-from apm_store.query import HOUR_NS, LogQuery, Outcome, TimeRange, TraceQuery
+from apm_store.query import (
+    HOUR_NS,
+    EdgeQuery,
+    LogQuery,
+    MetricSeriesQuery,
+    Outcome,
+    StoreHealth,
+    TimeRange,
+    TraceQuery,
+)
 from apm_ui.answers import (
     CoverageAnswer,
     FoundTrace,
@@ -34,12 +43,17 @@ from apm_ui.answers import (
     SpanAnswer,
     TraceAnswer,
 )
+from apm_ui.edge_answers import EdgeAnswer
+from apm_ui.metric_answers import SeriesAnswer
 from apm_ui.openapi import Parameter, Route, describe
+from apm_ui.pruned import prune_notice
 from apm_ui.sources import Sources
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS")
 MAX_NS = 2**63 - 1
 MAX_LOG_RECORDS = 10_000
+MAX_STEPS = 2_000
+SECOND_NS = 1_000_000_000
 _OUTCOMES = {"ok": Outcome.OK, "error": Outcome.FAILED, "4xx": Outcome.CLIENT_ERROR}
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+ -]\d\d:\d\d)", re.ASCII)
 
@@ -76,6 +90,12 @@ def parse_time(text: str) -> int:
 def _parse_limit(text: str) -> int:
     if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not 1 <= int(text) <= 1000:
         raise ValueError("a whole number from 1 to 1000")
+    return int(text)
+
+
+def _parse_step(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or not 1 <= int(text) <= 86_400:
+        raise ValueError("whole seconds from 1 to 86400")
     return int(text)
 
 
@@ -127,6 +147,15 @@ _TRACE_PARAMETERS = (
 )
 
 
+_STEP = {"type": "integer", "minimum": 1, "maximum": 86_400}
+_METRIC_PARAMETERS = (
+    _SERVICE,
+    *_RANGE,
+    Parameter("step_s", "Seconds of a step; by default one that suits the range.", _STEP, _parse_step),
+    _limit(50),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What stands under "data", and what the coverage beside it says; without `total`, `data` is a whole list."""
@@ -167,7 +196,9 @@ def get_trace(sources: Sources, asked: dict[str, Any]) -> Answer:
     trace_id = asked["trace_id"].lower()
     spans = sources.store.traces.get(trace_id)
     if not spans:
-        raise RequestError(404, f"No trace “{asked['trace_id']}” is stored. Ask /api/v1/traces for those that are.")
+        notice = prune_notice(sources.store.traces.coverage(asked["time_range"]).raw_since_ns)
+        known = "Ask /api/v1/traces for those that are."
+        raise RequestError(404, f"No trace “{asked['trace_id']}” is stored. {notice} {known}".replace("  ", " "))
     tree = build_tree(spans)
     logs = sources.store.logs.find(LogQuery(trace_id=trace_id, limit=MAX_LOG_RECORDS))
     answer = TraceAnswer(
@@ -187,6 +218,35 @@ def list_queries(sources: Sources, asked: dict[str, Any]) -> Answer:
     callers = partial(sources.store.traces.statement_callers, time_range=time_range)
     queries = [QueryAnswer.of(query, callers(query.statement_id)) for query in ranked[: asked["limit"]]]
     return Answer(queries, time_range, len(ranked))
+
+
+def list_edges(sources: Sources, asked: dict[str, Any]) -> Answer:
+    """Who calls whom in the range, most calls first: the edges of the service map."""
+    edges = sources.store.traces.edges(EdgeQuery(asked["time_range"]))
+    return Answer(list(map(EdgeAnswer.of, edges)), asked["time_range"])
+
+
+def list_metrics(sources: Sources, asked: dict[str, Any]) -> Answer:
+    """The names of all metrics, whenever they were recorded."""
+    return Answer(sources.store.metrics.names(asked["service"]), asked["time_range"])
+
+
+def get_metric(sources: Sources, asked: dict[str, Any]) -> Answer:
+    """One metric over time, by stream and step; those streams come first that have most points."""
+    time_range, step_s = asked["time_range"], asked["step_s"]
+    step_ns = step_s * SECOND_NS if step_s else choose_step_ns(time_range)
+    if time_range.duration_ns > MAX_STEPS * step_ns:
+        least_s = -(-time_range.duration_ns // (MAX_STEPS * SECOND_NS))
+        raise RequestError(400, f"step_s is {step_s}; for this range it must be at least {least_s}.")
+    query = MetricSeriesQuery(asked["name"], time_range, step_ns, asked["service"], asked["limit"])
+    page = sources.store.metrics.series(query)
+    series = list(map(SeriesAnswer.of, page.series))
+    return Answer(series, time_range, page.total_streams, len(series) >= page.total_streams)
+
+
+def store_health(sources: Sources, _asked: dict[str, Any]) -> StoreHealth:
+    """Counts that add up, lags, sizes, what was pruned and why, and what a person must know."""
+    return sources.store.health()
 
 
 def list_slos(sources: Sources, asked: dict[str, Any]) -> Answer:
@@ -215,7 +275,11 @@ ROUTES = (
     Route("/api/v1/traces", "Search traces", list[FoundTrace], find_traces, _TRACE_PARAMETERS),
     Route("/api/v1/traces/<trace_id>", "One trace in full", TraceAnswer, get_trace),
     Route("/api/v1/queries", "Slow queries", list[QueryAnswer], list_queries, (_SERVICE, *_RANGE, _limit(20))),
+    Route("/api/v1/edges", "The service map: who calls whom", list[EdgeAnswer], list_edges, _RANGE),
+    Route("/api/v1/metrics", "Names of metrics", list[str], list_metrics, (_SERVICE,)),
+    Route("/api/v1/metrics/<path:name>", "One metric over time", list[SeriesAnswer], get_metric, _METRIC_PARAMETERS),
     Route("/api/v1/slos", "Objectives, error budgets, burn rates", SlosAnswer, list_slos),
+    Route("/api/v1/store", "The store's health and prune log", StoreHealth, store_health, is_enveloped=False),
     Route("/healthz", "Whether the store answers", HealthAnswer, health, is_enveloped=False),
     Route("/api/v1/openapi.json", "This description", Mapping[str, Any], openapi, is_enveloped=False),
 )

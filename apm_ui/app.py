@@ -14,8 +14,8 @@ from flask import Flask, Response, request
 from apm_ui.api import register_api
 from apm_ui.page import find_page, mount
 from apm_ui.pages import PAGES
-from apm_ui.security import protect
-from apm_ui.shell import frame, install_shell, shell
+from apm_ui.security import CheckToken, protect
+from apm_ui.shell import frame, install_notices, install_shell, shell
 from apm_ui.sources import Sources
 from apm_ui.theme import HEAD_SCRIPT, css_variables
 
@@ -38,8 +38,8 @@ _INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def create_app(sources: Sources, *, hosts: Collection[str] = ()) -> Dash:
-    """The UI over `sources`; it answers on loopback names and on `hosts`."""
+def create_app(sources: Sources, *, hosts: Collection[str] = (), check_token: CheckToken | None = None) -> Dash:
+    """The UI over `sources`; it answers on loopback names and on `hosts`, with `check_token` to token bearers alone."""
     server = Flask("apm_ui")
     # zlib alone: the contexts of zstd and brotli would stay in memory, 10 MB after a few pages.
     server.config.update(COMPRESS_ALGORITHM=["gzip"], COMPRESS_ALGORITHM_STREAMING=["deflate"], COMPRESS_LEVEL=3)
@@ -58,10 +58,12 @@ def create_app(sources: Sources, *, hosts: Collection[str] = ()) -> Dash:
     pages = [module.PAGE for module in PAGES]
     app.layout = shell(pages)
     install_shell(app)
+    install_notices(app, sources)
     mount(app, PAGES, sources, partial(frame, pages))
     register_api(app.server, sources)
     _mark_missing_pages(app)
-    protect(app, hosts=hosts, inline_scripts=[_csp_hash(HEAD_SCRIPT), *app.csp_hashes()])
+    scripts = [_csp_hash(HEAD_SCRIPT), *app.csp_hashes()]
+    protect(app, hosts=hosts, inline_scripts=scripts, check_token=check_token)
     return app
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from dash import Dash
@@ -12,15 +13,47 @@ from flask import Flask, Response, jsonify, request
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 MAX_BODY_BYTES = 1_000_000
+LOGIN_PATH = "/login"
+COOKIE = "spanwise_token"
+ALL_ADDRESSES = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104  compared with, not bound
 _CALLBACK_PATH = "/_dash-update-component"
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:]+\]|[a-z0-9.-]+)(?P<port>:\d{1,5})?", re.ASCII)
 
+# Under the policy no-referrer a form names its origin "null", which is refused; this page alone names it to us.
+_LOGIN = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="referrer" content="same-origin">
+<title>Token · Spanwise</title>
+<style>
+:root { color-scheme: light dark; font: 13px/20px system-ui, sans-serif }
+form { max-width: 360px; margin: 12vh auto; padding: 14px; display: grid; gap: 10px }
+h1 { font-size: 20px; margin: 0 } p { margin: 0 } input, button { font: inherit; padding: 6px 10px }
+</style>
+</head>
+<body>
+<form method="post" action="/login">
+<h1>Spanwise</h1>
+<p>WORDS It is in the file <code>token</code> of the data directory.</p>
+<input type="password" name="token" aria-label="Token" autocomplete="current-password" required autofocus>
+<button type="submit">Open</button>
+</form>
+</body>
+</html>"""
 
-def protect(app: Dash, *, hosts: Collection[str], inline_scripts: Sequence[str]) -> None:
+CheckToken = Callable[[str, str], Literal["ok", "wrong", "wait"]]
+"""Says of a token and the address it came from whether it is right; "wait" after too many wrong ones."""
+
+
+def protect(
+    app: Dash, *, hosts: Collection[str], inline_scripts: Sequence[str], check_token: CheckToken | None = None
+) -> None:
     """Put the checks before and the headers behind every route; `inline_scripts` are CSP hashes.
 
     Requests for other hosts than loopback and `hosts` are refused: a foreign page could otherwise read the UI by
-    pointing its own name at this machine.
+    pointing its own name at this machine. With `check_token` every request needs a token, see `_let_in`.
     """
     allowed = {*LOOPBACK_HOSTS, *(host.lower() for host in hosts)}
     headers = _headers(inline_scripts)
@@ -34,6 +67,8 @@ def protect(app: Dash, *, hosts: Collection[str], inline_scripts: Sequence[str])
             return _refuse("This host name is not served here. Open the UI under localhost or 127.0.0.1.")
         if request.method not in {"GET", "HEAD", "OPTIONS"} and _is_foreign(allowed):
             return _refuse("Requests from other sites are refused.", 403)
+        if check_token is not None and (answer := _let_in(check_token)) is not None:
+            return answer
         if request.path == _CALLBACK_PATH and request.method == "POST":
             return _check_callback(app)
         return None
@@ -48,6 +83,38 @@ def protect(app: Dash, *, hosts: Collection[str], inline_scripts: Sequence[str])
         return _refuse("A mistake in Spanwise itself; the details are in its log.", 500)
 
 
+def _let_in(check_token: CheckToken) -> Response | None:
+    """None for a request with the right token, as bearer or cookie; else the way to give it.
+
+    The login form sends the token once; it comes back as a cookie that no script and no other site can use.
+    """
+    peer = request.remote_addr or ""
+    if request.path == LOGIN_PATH and request.method == "POST":
+        token = request.form.get("token", "").strip()
+        verdict = check_token(token, peer)
+        if verdict == "ok":
+            response = Response(status=303, headers={"Location": "/"})
+            response.set_cookie(COOKIE, token, httponly=True, samesite="Strict")
+            return response
+        return _ask_token(verdict, is_page=True)
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    token = bearer.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE, "")
+    verdict = check_token(token, peer)
+    is_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+    return None if verdict == "ok" else _ask_token(verdict, is_page=is_page)
+
+
+def _ask_token(verdict: str, *, is_page: bool) -> Response:
+    """Refuse for want of a token; a browser gets the form to give it."""
+    waits = verdict == "wait"
+    words = "Too many wrong tokens; try again in 10 s." if waits else "A token is needed here."
+    response = Response(_LOGIN.replace("WORDS", words), mimetype="text/html") if is_page else _refuse(words)
+    response.status_code = 429 if waits else 401
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update({"Retry-After": "10"} if waits else {"WWW-Authenticate": "Bearer"})
+    return response
+
+
 def _headers(inline_scripts: Sequence[str]) -> dict[str, str]:
     policy = {
         "default-src": "'self'",
@@ -58,7 +125,7 @@ def _headers(inline_scripts: Sequence[str]) -> dict[str, str]:
         "font-src": "'self' data:",
         "object-src": "'none'",
         "base-uri": "'none'",
-        "form-action": "'none'",
+        "form-action": "'self'",  # the form that asks for the token
         "frame-ancestors": "'none'",
     }
     return {
@@ -73,7 +140,18 @@ def _headers(inline_scripts: Sequence[str]) -> dict[str, str]:
 
 def _is_allowed(values: Sequence[str], allowed: Collection[str]) -> bool:
     found = _HOST.fullmatch(values[0].lower()) if len(values) == 1 else None
-    return found is not None and found["name"] in allowed
+    if found is None:
+        return False
+    return found["name"] in allowed or (bool(ALL_ADDRESSES & set(allowed)) and _is_nobodys(found["name"]))
+
+
+def _is_nobodys(name: str) -> bool:
+    """Whether a host is an address or a name without a dot: neither can be given to a foreign page by DNS."""
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return "." not in name and ":" not in name
+    return True
 
 
 def _is_foreign(allowed: Collection[str]) -> bool:

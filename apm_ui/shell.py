@@ -8,23 +8,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import dash_mantine_components as dmc
 from dash import ClientsideFunction, Dash, Input, Output, dcc, html
 from dash.development.base_component import Component
 
+from apm_store.api import StoreError
 from apm_store.query import ServiceInfo
 from apm_ui.components.attributes import hyphenated
+from apm_ui.components.card import note
 from apm_ui.components.icons import icon, mark
 from apm_ui.components.status import swatch
 from apm_ui.components.svg import FreeRange
 from apm_ui.components.text import resolved_range
 from apm_ui.filters import RANGES, Filters
 from apm_ui.page import TICK_MS, Page
+from apm_ui.sources import Sources
 from apm_ui.theme import mantine_theme
 
 # Parts that are made anew at refresh; assets/refresh.js puts each `…-next` in its place.
 PLACED = ("page", "shell-nav", "shell-pickers")
+NOTICE_TICK_MS = 10_000
+NOTICES_PATH = "/system"
 RANGE_NAMES = {
     "5m": "Last 5 min",
     "15m": "Last 15 min",
@@ -60,6 +66,7 @@ def shell(pages: Sequence[Page]) -> Component:
         children=[
             dcc.Location(id="shell-url", refresh="callback-nav"),
             dcc.Interval(id="shell-tick", interval=TICK_MS),
+            dcc.Interval(id="shell-notice-tick", interval=NOTICE_TICK_MS),
             dcc.Store(id="page-seen"),
             dcc.Store(id="page-pulse"),
             *(dcc.Store(id=f"{part}-next") for part in PLACED),
@@ -68,7 +75,12 @@ def shell(pages: Sequence[Page]) -> Component:
                 [
                     _side(pages),
                     html.Div(
-                        [_top(), html.Div(id="shell-strip", role="status"), html.Main(_skeleton(), id="page")],
+                        [
+                            _top(),
+                            html.Div(id="shell-strip", role="status"),
+                            html.Div(id="shell-notice", role="status"),
+                            html.Main(_skeleton(), id="page"),
+                        ],
                         className="body",
                     ),
                 ],
@@ -222,3 +234,29 @@ def install_shell(app: Dash) -> None:
         app.clientside_callback(  # type: ignore[no-untyped-call]
             ClientsideFunction("spanwise", "place"), Output(part, "children"), Input(f"{part}-next", "data")
         )
+
+
+def install_notices(app: Dash, sources: Sources) -> None:
+    """Install the banner over every page that says what is critical."""
+
+    @app.callback(
+        Output("shell-notice", "children"), Input("shell-notice-tick", "n_intervals"), Input("shell-url", "pathname")
+    )
+    def tell(_ticks: Any, pathname: Any) -> Component | None:
+        if pathname == NOTICES_PATH:
+            return None  # the page says it itself
+        try:
+            notices = sources.store.health().notices
+        except (StoreError, OSError):
+            return None  # the strip above says that the store does not answer
+        return banner([notice.text for notice in notices if notice.state == "critical"])
+
+
+def banner(texts: Sequence[str]) -> Component | None:
+    """One line with the first of what is critical, how much more there is, and the way to all of it."""
+    if not texts:
+        return None
+    more = f" And {len(texts) - 1} more." if len(texts) > 1 else ""
+    link = dcc.Link("See System", href=NOTICES_PATH, className="nowrap")
+    words = html.Div([html.Span(texts[0] + more, className="cut grow", title=texts[0]), link], className="row")
+    return note(words, "critical")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
+from sqlalchemy import MetaData
+
 from apm_collector.config import ACCEPTED
-from apm_store.sqlite.schema import METADATA
+from apm_store.sqlite import schema as catalogue_schema
+from apm_store.sqlite import segment_schema
 from apm_ui.pages import PAGES
 from otel_agent.instrumentations import INSTRUMENTATIONS
 from otel_agent.settings import VARIABLES
@@ -41,17 +45,33 @@ def _default(value: object) -> str:
 
 
 def commands() -> str:
-    """The help of every command."""
-    parser = build_parser()
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    """The help of every command and of its actions."""
     lines = ["# Commands", ""]
-    for name, command in groups[0].choices.items():
-        lines += [f"## `spanwise {name}`", "", str(command.description), "", "| option | meaning |", "|---|---|"]
-        for action in command._actions:
-            option = " ".join([*action.option_strings[-1:], str(action.metavar or "")]).strip()
-            lines.append(f"| `{option}` | {action.help} |")
-        lines.append("")
+    for name, command in _subcommands(build_parser()).items():
+        lines += [f"## `spanwise {name}`", "", str(command.description), "", *_options(command)]
+        for action_name, action in _subcommands(command).items():
+            lines += [f"### `spanwise {name} {action_name}`", "", f"{action.description}", "", *_options(action)]
     return "\n".join(lines)
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands below one, by name; their help is their description where they have none."""
+    commands: dict[str, argparse.ArgumentParser] = {}
+    for group in parser._actions:
+        if isinstance(group, argparse._SubParsersAction):
+            helps = {choice.dest: str(choice.help).capitalize() + "." for choice in group._choices_actions}
+            for name, command in group.choices.items():
+                command.description = command.description or helps.get(name, "")
+                commands[name] = command
+    return commands
+
+
+def _options(command: argparse.ArgumentParser) -> list[str]:
+    lines = ["| option | meaning |", "|---|---|"]
+    for action in command._actions:
+        option = " ".join([*action.option_strings[-1:], str(action.metavar or "")]).strip()
+        lines.append(f"| `{option}` | {action.help} |")
+    return [*lines, ""]
 
 
 def pages() -> str:
@@ -64,16 +84,25 @@ def pages() -> str:
 
 
 def collector() -> str:
-    """What the collector's configuration may hold, and the receivers behind it."""
+    """What the collector's configuration may hold, and the components behind it."""
     lines = ["# Collector configuration", "", "A strict subset of the OpenTelemetry Collector's schema.", ""]
     lines += ["A component id may have a name, `otlp/internal`; any other key stops the start and is named.", ""]
     lines += ["| key | meaning |", "|---|---|"]
     lines += [f"| `{key}` | {meaning} |" for key, meaning in ACCEPTED.items()]
-    lines += ["", "## Receivers", ""]
-    for path in sorted((Path(__file__).parents[1] / "apm_collector" / "receivers").glob("[a-z]*.py")):
-        summary = path.read_text(encoding="utf-8").split('"""')[1].split("\n\n")[0]
-        lines.append(f"- `{path.stem}`: {' '.join(summary.split())}")
+    for kind in ("receiver", "processor", "exporter"):
+        lines += ["", f"## {kind.capitalize()}s", "", *_components(kind)]
     return "\n".join([*lines, ""])
+
+
+def _components(kind: str) -> list[str]:
+    """One line per module that holds a component; what only helps one is left out."""
+    lines = []
+    for path in sorted((Path(__file__).parents[1] / "apm_collector" / f"{kind}s").glob("[a-z]*.py")):
+        text = path.read_text(encoding="utf-8")
+        if kind != "exporter" or re.search(r"^class \w+Exporter\b", text, re.MULTILINE):
+            summary = text.split('"""')[1].split("\n\n")[0]
+            lines.append(f"- `{path.stem}`: {' '.join(summary.split())}")
+    return lines
 
 
 def instrumentations() -> str:
@@ -85,12 +114,20 @@ def instrumentations() -> str:
 
 def schema() -> str:
     """Every table of the SQLite store."""
-    lines = ["# SQLite schema", "", "One file, `spanwise.db`, in the data directory.", ""]
-    for table in METADATA.sorted_tables:
+    lines = ["# SQLite schema", "", "The data directory holds one catalogue, and a directory per segment of raw data."]
+    lines += ["", "# The catalogue: `spanwise.db`", "", *_tables(catalogue_schema.METADATA)]
+    lines += ["# The index of a segment: `segments/*/index.db`", "", "Beside it lies `bodies.log`, to which it leads."]
+    lines += ["", *_tables(segment_schema.METADATA)]
+    return "\n".join(lines)
+
+
+def _tables(metadata: MetaData) -> list[str]:
+    lines = []
+    for table in metadata.sorted_tables:
         lines += [f"## `{table.name}`", "", table.comment or "", "", "| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{column.name}` | {column.type} | {column.comment or ''} |" for column in table.columns]
         lines.append("")
-    return "\n".join(lines)
+    return lines
 
 
 def main() -> int:

@@ -11,14 +11,29 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from spanwise import config_command
+from spanwise.access import with_token
 from spanwise.data_dir import running_instance
+from spanwise.files import commands as files
 from spanwise.settings import SETTINGS, Settings, SettingsError, add_flags, environment, load_settings
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4318"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of COMMANDS; `run` gives the exit status."""
+
+    name: str
+    help: str
+    description: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,42 +57,22 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of every command; its help is what docs/reference/commands.md shows."""
     parser = argparse.ArgumentParser(prog="spanwise", description="Local-first OpenTelemetry tracing and APM.")
     parser.add_argument("--version", action="version", version=f"spanwise {version('spanwise')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    command = commands.add_parser("up", help="start collector, store and UI", description=_UP)
-    add_flags(command)
-    command.set_defaults(command=_up)
-
-    command = commands.add_parser("run", help="run a command instrumented", description=_RUN)
-    _add_agent_flags(command)
-    command.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the command and its arguments")
-    command.set_defaults(command=_run)
-
-    command = commands.add_parser("env", help="print the variables that instrument an app", description=_ENV)
-    _add_agent_flags(command)
-    command.set_defaults(command=_env)
-
-    command = commands.add_parser("demo", help="start the stack with a demo shop under load", description=_DEMO)
-    add_flags(command)
-    command.set_defaults(command=_demo)
-
-    command = commands.add_parser("status", help="what is running and what has arrived", description=_STATUS)
-    add_flags(command)
-    command.add_argument("--json", action="store_true", help="print one JSON object")
-    command.set_defaults(command=_status)
-
-    command = commands.add_parser("doctor", help="why do I see nothing?", description=_DOCTOR)
-    add_flags(command)
-    command.set_defaults(command=_doctor)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for one in COMMANDS:
+        command = subparsers.add_parser(one.name, help=one.help, description=one.description)
+        one.add_arguments(command)
+        command.set_defaults(command=one.run)
     return parser
 
 
-_UP = "Start the collector, the store and the UI as one group. Ctrl-C or SIGTERM drains and stops it."
-_RUN = "Run any command instrumented: its spans, metrics and logs go to the collector on this machine."
-_ENV = 'Print what `run` would set, for use as: eval "$(spanwise env)"'
-_DEMO = "Start the stack, a small shop with seeded faults, and load on it, until Ctrl-C."
-_STATUS = "Say what runs on a data directory, and what each service sent last."
-_DOCTOR = "Check ports, data directory, instrumentations and variables, and say what keeps telemetry away."
+def _add_run_arguments(command: argparse.ArgumentParser) -> None:
+    _add_agent_flags(command)
+    command.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="the command and its arguments")
+
+
+def _add_status_arguments(command: argparse.ArgumentParser) -> None:
+    add_flags(command)
+    command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_agent_flags(command: argparse.ArgumentParser) -> None:
@@ -127,11 +122,12 @@ def _env(args: argparse.Namespace) -> int:
 def _agent_variables(args: argparse.Namespace, argv: list[str]) -> dict[str, str]:
     from otel_agent.environment import agent_environment, service_name_of
 
-    endpoint = args.endpoint
-    if not endpoint:
-        instance = running_instance(_settings(args).data_dir)
-        endpoint = f"http://{instance.otlp_http}" if instance else DEFAULT_ENDPOINT
-    return agent_environment(args.service or service_name_of(Path.cwd(), argv), endpoint, environment())
+    name, base = args.service or service_name_of(Path.cwd(), argv), environment()
+    data_dir = _settings(args).data_dir
+    instance = running_instance(data_dir)
+    if args.endpoint or instance is None:
+        return agent_environment(name, args.endpoint or DEFAULT_ENDPOINT, base)
+    return with_token(agent_environment(name, f"http://{instance.otlp_http}", base), base, data_dir)
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -144,3 +140,85 @@ def _doctor(args: argparse.Namespace) -> int:
     from spanwise.doctor import print_diagnosis
 
     return print_diagnosis(_settings(args))
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "up",
+        "start collector, store and UI",
+        "Start the collector, the store and the UI as one group. Ctrl-C or SIGTERM drains and stops it.",
+        add_flags,
+        _up,
+    ),
+    Command(
+        "run",
+        "run a command instrumented",
+        "Run any command instrumented: its spans, metrics and logs go to the collector on this machine.",
+        _add_run_arguments,
+        _run,
+    ),
+    Command(
+        "env",
+        "print the variables that instrument an app",
+        'Print what `run` would set, for use as: eval "$(spanwise env)"',
+        _add_agent_flags,
+        _env,
+    ),
+    Command(
+        "demo",
+        "start the stack with a demo shop under load",
+        "Start the stack, a small shop with seeded faults, and load on it, until Ctrl-C.",
+        add_flags,
+        _demo,
+    ),
+    Command(
+        "status",
+        "what is running and what has arrived",
+        "Say what runs on a data directory, and what each service sent last.",
+        _add_status_arguments,
+        _status,
+    ),
+    Command(
+        "doctor",
+        "why do I see nothing?",
+        "Check ports, data directory, instrumentations and variables, and say what keeps telemetry away.",
+        add_flags,
+        _doctor,
+    ),
+    Command(
+        "config",
+        "check, list or bring back the collector's configuration",
+        "Check the collector's configuration, list what was accepted, and go back to it, also while it runs.",
+        config_command.add_config_arguments,
+        config_command.config,
+    ),
+    Command(
+        "import",
+        "read telemetry files into the store",
+        "Read telemetry files, also compressed ones, into the store. The format is told from the content.",
+        files.add_import_arguments,
+        files.import_files,
+    ),
+    Command(
+        "export",
+        "write stored telemetry to a file",
+        "Write stored telemetry as OTLP JSON lines, which `import` and the upstream Collector read, or as Parquet.",
+        files.add_export_arguments,
+        files.export_file,
+    ),
+    Command(
+        "backup",
+        "copy the store to a new directory",
+        "Copy the store to a new directory, complete and consistent, also while Spanwise runs.",
+        files.add_backup_arguments,
+        files.backup,
+    ),
+    Command(
+        "prune",
+        "remove the oldest raw telemetry",
+        "Remove the oldest raw telemetry for good. Roll-ups (rates, errors, durations) stay.",
+        files.add_prune_arguments,
+        files.prune,
+    ),
+)
+"""Every command, in the order of the help; this is the one place to add one."""

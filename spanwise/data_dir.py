@@ -31,12 +31,14 @@ class Instance:
 def claimed(data_dir: Path, instance: Instance) -> Iterator[None]:
     """Hold the data directory (made if need be, for its owner alone) while the block runs.
 
+    What this process and its children write meanwhile is for their owner alone.
     Raises DataDirError when it cannot be written or another instance holds it.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         data_dir.chmod(0o700)
         fd = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        os.fchmod(fd, 0o600)
     except OSError as error:
         raise DataDirError(f"{data_dir} cannot be used: {error.strerror}. Choose another with --data.") from error
     try:
@@ -48,7 +50,11 @@ def claimed(data_dir: Path, instance: Instance) -> Iterator[None]:
             raise DataDirError(f"{who} already uses {data_dir}. Stop it, or choose another with --data.") from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, json.dumps(asdict(instance)).encode(), 0)
-        yield
+        old_umask = os.umask(0o077)
+        try:
+            yield
+        finally:
+            os.umask(old_umask)
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)

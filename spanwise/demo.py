@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from otel_agent.environment import agent_environment
+from spanwise.access import with_token
 from spanwise.run import has_demo, up
 from spanwise.settings import Settings, environment
 from spanwise.supervisor import Part
@@ -37,7 +38,7 @@ def shop_parts(settings: Settings) -> list[Part]:
     for process in processes(sys.executable, settings.data_dir / "shop"):
         env = base | process.env
         if process.name != "load":  # the load generator stands for browsers, which are not ours to trace
-            env |= agent_environment(process.name, endpoint, env)
+            env |= with_token(agent_environment(process.name, endpoint, env), env, settings.data_dir)
         parts.append(Part(process.name, process.argv, env, reports_ready=False))
     return parts
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+from spanwise.access import TOKEN_NAME, is_loopback
+from spanwise.control import fetch_json
 from spanwise.data_dir import Instance, running_instance
 from spanwise.settings import Settings, environment
-from spanwise.status import ago, fetch_json
+from spanwise.status import ago, printable, read_health
 
 MIN_FREE_BYTES = 500_000_000
 MARKS = {"ok": "✓", "warn": "▲", "fail": "✗"}
@@ -33,7 +35,7 @@ def print_diagnosis(settings: Settings) -> int:
     """Print every check; give 1 when one failed, else 0."""
     checks = list(diagnose(settings, environment()))
     for check in checks:
-        print(f"{MARKS[check.state]} {check.finding}")
+        print(f"{MARKS[check.state]} {printable(check.finding)}")
         if check.cure:
             print(f"    → {check.cure}")
     failed = sum(check.state == "fail" for check in checks)
@@ -50,7 +52,9 @@ def diagnose(settings: Settings, variables: Mapping[str, str]) -> Iterator[Check
     yield from _check_variables(variables, instance)
     yield from _check_instrumentations()
     if instance:
-        yield from _check_services(instance)
+        yield from _check_access(instance, settings)
+        yield from _check_services(instance, settings.data_dir)
+    yield from _check_store(settings.data_dir)
 
 
 def _check_running(instance: Instance | None, settings: Settings) -> Check:
@@ -149,8 +153,32 @@ def _is_within(installed: str, pin: str) -> bool:
     return SpecifierSet(pin).contains(installed, prereleases=True)
 
 
-def _check_services(instance: Instance) -> Iterator[Check]:
-    services = fetch_json(f"http://{instance.ui}/api/v1/services").get("data", [])
+def _check_access(instance: Instance, settings: Settings) -> Iterator[Check]:
+    """Whether somebody else can reach the ports, and what they are asked for."""
+    host = instance.ui.rpartition(":")[0].strip("[]")
+    if is_loopback(host):
+        return
+    token = settings.data_dir / TOKEN_NAME
+    if token.exists():
+        yield Check("ok", f"The ports are open on {host}; every request needs the token in {token}.")
+    else:
+        yield Check(
+            "warn",
+            f"The ports are open on {host} and ask for no token.",
+            "Start without --auth none, unless the network in front lets in only who may come.",
+        )
+
+
+def _check_store(data_dir: Path) -> Iterator[Check]:
+    """What the store says that a person must know."""
+    for notice in read_health(data_dir).get("notices", []):
+        yield Check(
+            "fail" if notice["state"] == "critical" else "warn", notice["text"], "See the page System in the UI."
+        )
+
+
+def _check_services(instance: Instance, data_dir: Path) -> Iterator[Check]:
+    services = fetch_json(f"http://{instance.ui}/api/v1/services", data_dir).get("data", [])
     if not services:
         yield Check("warn", "No service has sent a span yet.", "Start your app with: spanwise run -- python app.py")
     for service in services:

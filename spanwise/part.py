@@ -9,8 +9,15 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from spanwise.settings import Settings
+from spanwise.access import new_control_token, port_token, token_check
+from spanwise.config_file import HISTORY_NAME, config_paths
+from spanwise.settings import Settings, environment
+
+if TYPE_CHECKING:
+    from apm_collector.collector import Collector
+    from apm_collector.config import CollectorConfig
 
 Ready = Callable[[], None]
 Wait = Callable[[], None]
@@ -36,6 +43,7 @@ class _Lifeline:
     def __init__(self, lifeline_fd: int, ready_fd: int) -> None:
         self._lifeline_fd, self._ready_fd = lifeline_fd, ready_fd
         self.stop_asked = threading.Event()
+        self.failure = ""
         signal.signal(signal.SIGTERM, lambda _number, _frame: self.stop_asked.set())
 
     def wait_go(self) -> bool:
@@ -49,6 +57,12 @@ class _Lifeline:
         """Tell the supervisor that this part serves."""
         os.write(self._ready_fd, b"ready\n")
 
+    def fail(self, reason: str) -> None:
+        """End this part although nobody asked: it cannot serve any more."""
+        self.failure = reason
+        print(reason, file=sys.stderr, flush=True)
+        self.stop_asked.set()
+
     def _watch(self) -> None:
         os.read(self._lifeline_fd, 1)  # returns only at the end of the pipe: the supervisor is gone
         self.stop_asked.set()
@@ -57,24 +71,53 @@ class _Lifeline:
 def run_collector(settings: Settings, lifeline: _Lifeline) -> int:
     """Receive OTLP and write it to the store."""
     from apm_collector.collector import Collector
-    from apm_collector.config import load_config
+    from apm_collector.config_history import ConfigHistory
+    from apm_collector.live_config import LiveConfig
     from apm_store.open import open_store
-    from spanwise.settings import environment
 
     if not lifeline.wait_go():
         return 0
+    live = LiveConfig(
+        config_paths(settings), ConfigHistory(settings.data_dir / HISTORY_NAME), lambda text: _parse(text, settings)
+    )
     store = open_store(settings.data_dir)
     try:
-        config = load_config(settings.config_file, environment())
-        config = config.listening_on(settings.host, settings.otlp_http_port, settings.otlp_grpc_port)
-        collector = Collector(config, store)
+        collector = Collector(
+            live.load(),
+            store,
+            settings.data_dir,
+            check_token=token_check(settings),
+            control_token=new_control_token(settings.data_dir),
+            config_state=live.state,
+        )
         collector.start()
+        live.follow(collector.apply)
+        threading.Thread(target=_end_with, args=(collector, lifeline), name="end", daemon=True).start()
         lifeline.say_ready()
         lifeline.stop_asked.wait()
+        live.stop()
         collector.stop()
     finally:
         store.close()
-    return 0
+    return 1 if lifeline.failure else 0
+
+
+def _end_with(collector: Collector, lifeline: _Lifeline) -> None:
+    """End the part when the collector ends by itself, so that the supervisor starts it again."""
+    from apm_collector.errors import CollectorError
+
+    try:
+        collector.wait()
+    except CollectorError as error:
+        lifeline.fail(str(error))
+
+
+def _parse(text: str, settings: Settings) -> CollectorConfig:
+    """A configuration at the addresses that were settled at the start: they are what everybody was told."""
+    from apm_collector.config import parse_config
+
+    config = parse_config(text, environment())
+    return config.listening_on(settings.host, settings.otlp_http_port, settings.otlp_grpc_port)
 
 
 def run_ui(settings: Settings, lifeline: _Lifeline) -> int:
@@ -95,8 +138,10 @@ def run_ui(settings: Settings, lifeline: _Lifeline) -> int:
             otlp_http=f"{settings.host}:{settings.otlp_http_port}",
             otlp_grpc=f"{settings.host}:{settings.otlp_grpc_port}",
             has_demo=has_demo(),
+            collector_token=port_token(settings),
         )
-        server = make_server(create_app(sources, hosts=(settings.host,)), settings.host, settings.ui_port)
+        app = create_app(sources, hosts=(settings.host,), check_token=token_check(settings))
+        server = make_server(app, settings.host, settings.ui_port)
         threading.Thread(target=server.run, name="ui", daemon=True).start()
         lifeline.say_ready()
         lifeline.stop_asked.wait()

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from apm_collector.config import ConfigError, load_config
+from spanwise.access import TOKEN_NAME, AccessError, port_token
+from spanwise.config_file import config_in_use
 from spanwise.data_dir import DataDirError, Instance, claimed
 from spanwise.settings import Settings, SettingsError, environment
 from spanwise.supervisor import Part, PartError, Supervisor
@@ -29,9 +31,11 @@ def up(settings: Settings, more_parts: Callable[[Settings], Sequence[Part]] | No
         instance = _instance(settings)
         with claimed(settings.data_dir, instance):
             _check_addresses(settings)
+            if port_token(settings):
+                welcome = f"Every request needs the token in {settings.data_dir / TOKEN_NAME}. {welcome}".rstrip()
             more = more_parts(settings) if more_parts else ()
             _run(Supervisor([*parts(settings), *more]), instance, welcome)
-    except (AddressError, ConfigError, DataDirError, PartError, SettingsError) as error:
+    except (AccessError, AddressError, ConfigError, DataDirError, PartError, SettingsError) as error:
         print(f"spanwise: {error}", file=sys.stderr)
         return 1
     return 0
@@ -42,7 +46,7 @@ def settle_ports(settings: Settings) -> Settings:
 
     Raises ConfigError when that file is not valid.
     """
-    config = load_config(settings.config_file, environment())
+    config = load_config(config_in_use(settings), environment())
     return replace(
         settings,
         otlp_http_port=settings.otlp_http_port or config.http_port,

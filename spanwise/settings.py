@@ -63,6 +63,15 @@ SETTINGS: tuple[Setting, ...] = (
         "127.0.0.1",
         "The address that every port is opened on; the hosts in the configuration give way to it.",
     ),
+    Setting(
+        "auth",
+        "--auth",
+        "SPANWISE_AUTH",
+        "token|none",
+        "token",
+        "What an address other than loopback asks for: the token in the file `token` of the data directory, "
+        "or nothing, when the network in front lets in only who may come.",
+    ),
     Setting("ui_port", "--ui-port", "SPANWISE_UI_PORT", "PORT", 5000, "The port of the UI and its JSON API."),
     Setting(
         "otlp_http_port",
@@ -91,6 +100,7 @@ class Settings:
     config_file: Path
     slos_dir: Path
     host: str = "127.0.0.1"
+    auth: str = "token"
     ui_port: int = 5000
     otlp_http_port: int | None = None
     otlp_grpc_port: int | None = None
@@ -138,6 +148,7 @@ def load_settings(
         config_file=Path(values["config_file"]).absolute() if values["config_file"] else default_config_file(),
         slos_dir=Path(values["slos_dir"]).absolute() if values["slos_dir"] else data_dir / "slos",
         host=values["host"],
+        auth=_auth(values["auth"]),
         ui_port=_port("ui_port", values["ui_port"]) or 0,
         otlp_http_port=_port("otlp_http_port", values["otlp_http_port"]),
         otlp_grpc_port=_port("otlp_grpc_port", values["otlp_grpc_port"]),
@@ -153,6 +164,12 @@ def default_config_file() -> Path:
 def _default_data_dir(variables: Mapping[str, str], data_name: str) -> Path:
     home = variables.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(home) / data_name
+
+
+def _auth(value: str) -> str:
+    if value not in {"token", "none"}:
+        raise SettingsError(f"--auth is “{value}”; it is token or none.")
+    return value
 
 
 def _port(name: str, value: Any) -> int | None:

@@ -69,15 +69,23 @@ class OtlpGrpcReceiver:
 
         async def export(body: bytes, context: Any) -> bytes:
             try:
-                with self._intake.reserve(len(body)):
-                    decoded = await self._intake.accept(consumer, signal, body, "protobuf", max_inflated_bytes=None)
+                self._check_token(context)
+                with self._intake.reserve(len(body)) as reservation:
+                    decoded = await self._intake.accept(
+                        consumer, signal, body, "protobuf", reservation=reservation, max_inflated_bytes=None
+                    )
             except CollectorError as error:
-                self._intake.counts.add_refused(signal)
+                self._intake.counts.add_refused(signal, error.reason)
                 await _abort(context, status_of(error))
                 raise  # abort itself has raised
             return encode_response(signal, decoded, "protobuf")
 
         return export
+
+    def _check_token(self, context: Any) -> None:
+        """Refuse whom nothing is to be taken from."""
+        metadata = dict(context.invocation_metadata())
+        self._intake.check_token(str(metadata.get("authorization", "")), context.peer().rpartition(":")[0])
 
 
 async def _abort(context: Any, status: status_pb2.Status) -> None:

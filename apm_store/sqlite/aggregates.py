@@ -27,7 +27,7 @@ from apm_store.query import (
 from apm_store.sketch import Sketch
 from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.rollups import HOUR_S, MINUTE_S
-from apm_store.sqlite.schema import minute, operation, service, span_rollup, statement, statement_rollup
+from apm_store.sqlite.schema import minute, operation, prune, service, span_rollup, statement, statement_rollup
 from apm_store.sqlite.span_rows import operation_id_of, service_id_of, statement_id_of
 
 _S = 1_000_000_000
@@ -87,7 +87,7 @@ def aggregate_spans(snapshot: Snapshot, question: SpanAggregate) -> list[Aggrega
 def aggregate_statements(snapshot: Snapshot, question: StatementAggregate) -> list[StatementRow]:
     """Counts and durations of database calls by statement, service and step, ordered by start; steps as above."""
     table = statement_rollup
-    wanted = [_in_range(table, question.time_range, question.step_ns)]
+    wanted = [in_range(table, question.time_range, question.step_ns)]
     if question.service is not None:
         wanted.append(table.c.service_id == service_id_of(question.service))
     if question.statement_id is not None:
@@ -129,7 +129,14 @@ def coverage(snapshot: Snapshot, time_range: TimeRange) -> Coverage:
         last_ns=max((info.last_seen_ns for info in seen), default=None),
         measured_minutes=snapshot.rows(minutes)[0][0],
         expected_minutes=(end_s - start_s) // MINUTE_S,
+        raw_since_ns=_raw_since_ns(snapshot),
     )
+
+
+def _raw_since_ns(snapshot: Snapshot) -> int | None:
+    """See `condition.RAW_SINCE`."""
+    raw_since_ns: int | None = snapshot.rows(select(func.max(func.min(prune.c.last_ns, prune.c.time_ns)) + 1))[0][0]
+    return raw_since_ns
 
 
 def _measures(table: Table, with_durations: bool) -> Select[Any]:
@@ -142,14 +149,17 @@ def _name_of(table: Table, key: ColumnElement[int]) -> ColumnElement[Any]:
 
 
 def _span_conditions(time_range: TimeRange, step_ns: int | None, service_name: str | None) -> list[ColumnElement[bool]]:
-    wanted = [_in_range(span_rollup, time_range, step_ns)]
+    wanted = [in_range(span_rollup, time_range, step_ns)]
     if service_name is not None:
         wanted.append(span_rollup.c.service_id == service_id_of(service_name))
     return wanted
 
 
-def _in_range(table: Table, time_range: TimeRange, step_ns: int | None) -> ColumnElement[bool]:
-    """That a row lies in the range, each stretch of which is taken from one roll-up only."""
+def in_range(table: Table, time_range: TimeRange, step_ns: int | None) -> ColumnElement[bool]:
+    """That a row of a roll-up lies in the range, each stretch of which is taken from one roll-up only.
+
+    Raises ValueError when `step_ns` is no whole number of minutes.
+    """
     return or_(*(_between(table, *stretch) for stretch in _stretches(time_range, step_ns)))
 
 

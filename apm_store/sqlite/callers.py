@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from heapq import nlargest
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 
-from apm_store.query import StatementCallers, TimeRange
+from apm_store.model import Signal
+from apm_store.query import MINUTE_NS, StatementCallers, TimeRange, TraceQuery
+from apm_store.sqlite.block import BlockSpan
+from apm_store.sqlite.block_sieve import BlockSieve
 from apm_store.sqlite.reader import Snapshot
-from apm_store.sqlite.schema import operation, service, span
-from apm_store.sqlite.span_rows import starts_within, statement_id_of
+from apm_store.sqlite.rollups import MINUTE_S
+from apm_store.sqlite.schema import statement_rollup
+from apm_store.sqlite.span_conditions import SpanConditions, UnknownNameError, conditions_of
+from apm_store.sqlite.span_rows import span_rows
+from apm_store.sqlite.trace_places import spans_of
 
 SAMPLED_CALLS = 200
 """How many of the newest calls are followed up to their entry span."""
@@ -22,33 +28,55 @@ _Key = tuple[bytes, bytes]
 def statement_callers(snapshot: Snapshot, statement_id: str, time_range: TimeRange) -> StatementCallers:
     """The entry operations under which a statement ran, most calls first.
 
-    Where a trace lacks the entry span, the outermost span that it holds stands for it.
+    Where a trace lacks the entry span, the outermost span that it holds stands for it. When there are more calls than
+    are sampled, `total` comes from the roll-up and so counts whole minutes.
     """
-    wanted = (span.c.statement_id == statement_id_of(statement_id), starts_within(time_range))
-    total = snapshot.rows(select(func.count()).select_from(span).where(*wanted))[0][0]
-    newest = span.c.start_ns.desc()
-    calls = snapshot.rows(select(span.c.trace_id, span.c.span_id).where(*wanted).order_by(newest).limit(SAMPLED_CALLS))
-    spans = _spans_of(snapshot, {call.trace_id for call in calls})
-    entries = (_entry_of((call.trace_id, call.span_id), spans) for call in calls)
+    query = TraceQuery(time_range, statement_id=statement_id)
+    try:
+        conditions = conditions_of(snapshot, query)
+    except UnknownNameError:
+        return StatementCallers((), sampled=0, total=0)
+    calls, is_all = _newest_calls(snapshot, query, conditions)
+    spans = spans_of(snapshot, {call.trace_id for call in calls})
+    by_key = {(span.trace_id, span.span_id): span for held in spans.values() for span in held}
+    entries = span_rows(snapshot, [_entry_of(call, by_key) for call in calls])
     counts = Counter((entry.service, entry.operation) for entry in entries)
     callers = tuple((*names, count) for names, count in counts.most_common())
-    return StatementCallers(callers, sampled=len(calls), total=total)
+    total = len(calls) if is_all else _counted(snapshot, conditions)
+    return StatementCallers(callers, sampled=len(calls), total=max(len(calls), total))
 
 
-def _spans_of(snapshot: Snapshot, trace_ids: Iterable[bytes]) -> dict[_Key, Row[Any]]:
-    columns = (span.c.trace_id, span.c.span_id, span.c.parent_span_id, span.c.is_entry)
-    names = (
-        select(service.c.name).where(service.c.id == span.c.service_id).scalar_subquery().label("service"),
-        select(operation.c.name).where(operation.c.id == span.c.operation_id).scalar_subquery().label("operation"),
-    )
-    question = select(*columns, *names).where(span.c.trace_id.in_(sorted(trace_ids)))
-    return {(row.trace_id, row.span_id): row for row in snapshot.stream(question)}
+def _newest_calls(snapshot: Snapshot, query: TraceQuery, conditions: SpanConditions) -> tuple[list[BlockSpan], bool]:
+    """The newest calls in the range, and whether there are no others."""
+    segments = snapshot.segments(conditions.first_ns, conditions.last_ns, Signal.TRACES)
+    sieve = BlockSieve(snapshot, query, conditions)
+    heads = [head for segment in segments for head in segment.block_heads() if sieve.bound_ns(head) is not None]
+    calls: list[BlockSpan] = []
+    for head in sorted(heads, key=lambda head: head.last_ns, reverse=True):
+        snapshot.check()
+        if len(calls) > SAMPLED_CALLS and head.last_ns < calls[SAMPLED_CALLS - 1].start_ns:
+            break
+        if sieve.close_bound_ns(head) is not None:
+            block = snapshot.block(head)
+            calls += map(block.span, conditions.rows_of(head, block))
+            calls = nlargest(SAMPLED_CALLS + 1, calls, key=lambda call: call.start_ns)
+    return calls[:SAMPLED_CALLS], len(calls) <= SAMPLED_CALLS
 
 
-def _entry_of(key: _Key, spans: Mapping[_Key, Row[Any]]) -> Row[Any]:
+def _counted(snapshot: Snapshot, conditions: SpanConditions) -> int:
+    """How many calls start in the minutes of the range."""
+    first_s = conditions.first_ns // MINUTE_NS * MINUTE_S
+    table = statement_rollup
+    wanted = (table.c.start_s >= first_s, table.c.start_s <= conditions.last_ns // 1_000_000_000)
+    is_statement = (table.c.step_s == MINUTE_S) & (table.c.statement_id == conditions.statement_id)
+    total: int = snapshot.rows(select(func.coalesce(func.sum(table.c.count), 0)).where(is_statement, *wanted))[0][0]
+    return total
+
+
+def _entry_of(call: BlockSpan, spans: Mapping[_Key, BlockSpan]) -> BlockSpan:
     """The nearest entry span at or above a span; a cycle of parents ends where it closes."""
-    seen = {key}
-    found = spans[key]
+    seen = {(call.trace_id, call.span_id)}
+    found = call
     while not found.is_entry:
         above = (found.trace_id, found.parent_span_id)
         if above in seen or above not in spans:

@@ -14,14 +14,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from apm_store.api import SchemaError
-from apm_store.sqlite.migrations import check_readable, migrate, refuse_foreign
+from apm_store.sqlite.migrations import Schema, check_readable, migrate, refuse_foreign
 
 BUSY_TIMEOUT_MS = 5_000
 _CHECKPOINT_PAGES = 4_000  # 16 MB of WAL: a checkpoint every few dozen full commits
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-def connect_writer(path: Path) -> sqlite3.Connection:
+def connect_writer(path: Path, schema: Schema) -> sqlite3.Connection:
     """The one connection that writes; makes the file (mode 0600) and its directory (0700) when they are missing.
 
     Brings the schema up to date. Raises SchemaError for a file that is not ours or newer than this version.
@@ -42,14 +42,14 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     )
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     with _closed_on_error(connection):
-        refuse_foreign(connection)  # before the first pragma changes anything
+        refuse_foreign(connection, schema)  # before the first pragma changes anything
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
-        migrate(connection)
+        migrate(connection, schema)
     return connection
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
+def connect_reader(path: Path, schema: Schema) -> sqlite3.Connection:
     """A connection that can only read, and never checkpoints; usable from any one thread at a time.
 
     Raises SchemaError unless the database has the current schema.
@@ -66,7 +66,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     with _closed_on_error(connection):
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
-        check_readable(connection)
+        check_readable(connection, schema)
     return connection
 
 

@@ -1,8 +1,9 @@
-"""Sums spans up by minute and by hour while they are written, so that no question ever counts raw spans."""
+"""Sums spans up by minute and by hour while they are indexed, so that no question ever counts raw spans."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from apm_store.sketch import Sketch, bucket_of
@@ -10,13 +11,13 @@ from apm_store.sqlite.bodies import clamp
 
 MINUTE_S = 60
 HOUR_S = 3600
-_NS_PER_MINUTE = MINUTE_S * 1_000_000_000
 
 Key = tuple[int | str, ...]
 """Start of the minute (or hour) in seconds, then the key columns of the table behind `start_s`."""
 
 SPAN_KEY = ("service_id", "operation_id", "kind", "is_entry", "outcome")
 STATEMENT_KEY = ("service_id", "statement_id", "outcome")
+_MAX_HOT_CELLS = 20_000  # about 20 MB
 
 
 @dataclass(slots=True)
@@ -29,14 +30,16 @@ class Cell:
     max_trace_id: bytes = b""
     buckets: dict[int, int] = field(default_factory=dict)
 
-    def add(self, duration_ns: int, trace_id: bytes) -> None:
-        """Count one span."""
-        self.count += 1
-        self.sum_ns += duration_ns
-        if duration_ns > self.max_ns:
-            self.max_ns, self.max_trace_id = duration_ns, trace_id
-        bucket = bucket_of(duration_ns)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+    def add(self, durations_ns: Sequence[int], trace_ids: Sequence[bytes]) -> None:
+        """Count spans: their durations, and in the same order the traces that they belong to."""
+        self.count += len(durations_ns)
+        self.sum_ns += sum(durations_ns)
+        longest = max(durations_ns)
+        if longest > self.max_ns:
+            self.max_ns, self.max_trace_id = longest, trace_ids[durations_ns.index(longest)]
+        buckets = self.buckets
+        for bucket in map(bucket_of, durations_ns):
+            buckets[bucket] = buckets.get(bucket, 0) + 1
 
     def merge(self, other: Cell) -> None:
         """Add all of `other`."""
@@ -49,7 +52,7 @@ class Cell:
 
 
 class Rollup:
-    """The cells of one roll-up table that one transaction touches, by minute."""
+    """One roll-up table: what was added since the last flush, and the cells that were written lately."""
 
     def __init__(self, table: str, key_columns: tuple[str, ...]) -> None:
         columns = ("step_s", "start_s", *key_columns)
@@ -57,42 +60,56 @@ class Rollup:
         marks = ", ".join("?" * (len(columns) + 5))
         self._select = f"SELECT count, sum_ns, max_ns, max_trace_id, sketch FROM {table} WHERE {condition}"  # noqa: S608 – names from this file
         self._replace = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"  # noqa: S608 – names from this file
-        self._cells: dict[Key, Cell] = {}
+        self._added: dict[Key, Cell] = {}
+        self._hot: dict[Key, Cell] = {}
 
-    def add(self, start_ns: int, key: Key, duration_ns: int, trace_id: bytes) -> None:
-        """Count one span that starts at `start_ns`; `key` follows the table's key columns."""
-        whole = (start_ns // _NS_PER_MINUTE * MINUTE_S, *key)
-        cell = self._cells.get(whole)
+    def add(self, key: Key, durations_ns: Sequence[int], trace_ids: Sequence[bytes]) -> None:
+        """Count spans of one minute and key."""
+        cell = self._added.get(key)
         if cell is None:
-            cell = self._cells[whole] = Cell()
-        cell.add(duration_ns, trace_id)
+            cell = self._added[key] = Cell()
+        cell.add(durations_ns, trace_ids)
+
+    def add_again(self, key: Key, duration_ns: int, times: int) -> None:
+        """Count a span that was added before some times more."""
+        cell = self._added[key]
+        cell.count += times
+        cell.sum_ns += duration_ns * times
+        cell.buckets[bucket_of(duration_ns)] += times
 
     def minutes(self) -> set[int]:
-        """The starts, in seconds, of the minutes that were added to."""
-        return {int(start_s) for start_s, *_ in self._cells}
+        """The starts, in seconds, of the minutes that were added to since the last flush."""
+        return {int(start_s) for start_s, *_ in self._added}
 
     def flush(self, connection: sqlite3.Connection) -> None:
-        """Add the cells to the table, one read and one write per minute and per hour, and start empty."""
+        """Add to the table what was added here, by minute and by hour."""
         hours: dict[Key, Cell] = {}
-        for (start_s, *key), cell in self._cells.items():
+        for (start_s, *key), cell in self._added.items():
             hour = (int(start_s) // HOUR_S * HOUR_S, *key)
             hours.setdefault(hour, Cell()).merge(cell)
-        for step_s, cells in ((MINUTE_S, self._cells), (HOUR_S, hours)):
+        for step_s, cells in ((MINUTE_S, self._added), (HOUR_S, hours)):
             rows = [self._grown((step_s, *key), cell, connection) for key, cell in cells.items()]
             connection.executemany(self._replace, rows)
-        self.clear()
+        self._added = {}
+        if len(self._hot) > _MAX_HOT_CELLS:
+            self._hot.clear()
 
     def clear(self) -> None:
-        """Forget what was added."""
-        self._cells = {}
+        """Forget what was added, and what the table is thought to hold."""
+        self._added, self._hot = {}, {}
 
     def _grown(self, key: Key, cell: Cell, connection: sqlite3.Connection) -> tuple[int | str | bytes, ...]:
         """The table's row for a key after the cell is added to it."""
+        hot = self._hot.get(key)
+        if hot is None:
+            hot = self._hot[key] = self._stored(key, connection)
+        hot.merge(cell)
+        packed = Sketch(hot.buckets).to_bytes()
+        return (*key, hot.count, clamp(hot.sum_ns), hot.max_ns, hot.max_trace_id, packed)
+
+    def _stored(self, key: Key, connection: sqlite3.Connection) -> Cell:
         row = connection.execute(self._select, key).fetchone()
-        if row is not None:
-            count, sum_ns, max_ns, max_trace_id, sketch = row
-            stored = Cell(count, sum_ns, max_ns, max_trace_id, Sketch.from_bytes(sketch).buckets)
-            stored.merge(cell)
-            cell = stored
-        packed = Sketch(cell.buckets).to_bytes()
-        return (*key, cell.count, clamp(cell.sum_ns), cell.max_ns, cell.max_trace_id, packed)
+        if row is None:
+            return Cell()
+        count, sum_ns, max_ns, max_trace_id, sketch = row
+        return Cell(count, sum_ns, max_ns, max_trace_id, Sketch.from_bytes(sketch).buckets)

@@ -1,11 +1,13 @@
-"""The tables as SQLAlchemy Core sees them, for reading; `migrations` makes them, and a test holds both together."""
+"""The catalogue's tables as SQLAlchemy Core sees them, for reading; `migrations` makes them, and a test compares both.
+
+The catalogue is `spanwise.db`: names, roll-ups, what there is and was. It outlives the raw data in the segments.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import BLOB, INTEGER, TEXT, Column, Index, MetaData, PrimaryKeyConstraint, Table, text
+from sqlalchemy import BLOB, INTEGER, TEXT, Column, Index, MetaData, PrimaryKeyConstraint, Table
 
 METADATA = MetaData()
-_ENTRY_COLUMNS = ("start_ns", text("duration_ns DESC"), "trace_id", "is_entry", "kind", "status", "http_status")
 
 
 def _integers(**comments: str) -> tuple[Column[int], ...]:
@@ -26,7 +28,6 @@ def _bytes(name: str, comment: str, *, nullable: bool = False) -> Column[bytes]:
     return Column(name, BLOB, nullable=nullable, comment=comment)
 
 
-_ITEM_ID = "Its body's id times 2^20, plus its position in the body"
 _OUTCOME = "How the spans ended: `ok`, `4xx` or `failed`"
 _STEP = {"step_s": "Length of the step in seconds: 60 or 3600", "start_s": "Start of the step, in seconds since 1970"}
 _SUMS = {
@@ -42,27 +43,6 @@ def _durations() -> tuple[Column[bytes], ...]:
         _bytes("sketch", "Durations: pairs of bucket (2 bytes) and count (4 bytes), 1 % relative error"),
     )
 
-
-body = Table(
-    "body",
-    METADATA,
-    _id("Counts up from 1"),
-    _text("signal", "`traces`, `metrics` or `logs`"),
-    *_integers(
-        received_ns="When it was received, in nanoseconds since 1970",
-        first_ns="Earliest time of an item, in nanoseconds since 1970",
-        last_ns="Latest time of an item, in nanoseconds since 1970",
-        item_count="How many items it holds, duplicates included",
-    ),
-    _text("codec", "How `data` is compressed: `zstd`"),
-    _bytes("digest", "BLAKE2b of signal and content, by which a repeated request is known"),
-    _bytes("data", "The compressed protobuf"),
-    Index("ix_body_digest", "digest", unique=True),
-    Index("ix_body_time", "signal", "last_ns", "first_ns"),
-    Index("ix_body_received", "signal", "received_ns", "item_count"),
-    comment="OTLP export requests as they were received; all that the other tables leave out is read from here.",
-    sqlite_strict=True,
-)
 
 service = Table(
     "service",
@@ -97,33 +77,6 @@ statement = Table(
     _text("text", "The statement without its values"),
     Index("ix_statement_hash", "hash", unique=True),
     comment="Database statements, normalised.",
-    sqlite_strict=True,
-)
-
-span = Table(
-    "span",
-    METADATA,
-    _id(_ITEM_ID),
-    _bytes("trace_id", "16 bytes"),
-    _bytes("span_id", "8 bytes"),
-    _bytes("parent_span_id", "8 bytes; null for a root span", nullable=True),
-    *_integers(
-        start_ns="Start in nanoseconds since 1970; when it was received, if the span has no start",
-        duration_ns="Duration in nanoseconds, never below 0",
-        service_id="Its `service`",
-        operation_id="Its name, an `operation`",
-        kind="SpanKind of OTLP: 1 internal, 2 server, 3 client, 4 producer, 5 consumer",
-        status="Status code of OTLP: 0 unset, 1 ok, 2 error",
-        is_entry="1 for a request to its service: kind server or consumer, no parent, or a remote parent",
-    ),
-    Column("http_status", INTEGER, comment="HTTP response status; null when it has none"),
-    Column("statement_id", INTEGER, comment="Its `statement`; null for no database call, or one seen twice"),
-    Index("ix_span_identity", "trace_id", "span_id", "kind", unique=True),
-    Index("ix_span_operation", "operation_id", "start_ns", "service_id"),
-    Index("ix_span_entry", *_ENTRY_COLUMNS, sqlite_where=text("is_entry = 1")),
-    Index("ix_span_service_entry", "service_id", *_ENTRY_COLUMNS, sqlite_where=text("is_entry = 1")),
-    Index("ix_span_statement", "statement_id", "start_ns", sqlite_where=text("statement_id IS NOT NULL")),
-    comment="One narrow row per span, for finding it; a span is known by trace, span id and kind.",
     sqlite_strict=True,
 )
 
@@ -167,24 +120,6 @@ statement_rollup = Table(
     sqlite_with_rowid=False,
 )
 
-log_record = Table(
-    "log_record",
-    METADATA,
-    _id(_ITEM_ID),
-    *_integers(
-        time_ns="Its time in nanoseconds since 1970; without one when it was observed, or else received",
-        observed_ns="When it was observed, in nanoseconds since 1970; 0 when unknown",
-    ),
-    _bytes("trace_id", "16 bytes; null outside a trace", nullable=True),
-    _bytes("span_id", "8 bytes; null outside a span", nullable=True),
-    *_integers(service_id="Its `service`", severity_number="Severity of OTLP, 1 to 24; 0 when unknown"),
-    Index("ix_log_record_time", "time_ns"),
-    Index("ix_log_record_service", "service_id", "time_ns"),
-    Index("ix_log_record_trace", "trace_id", "time_ns", sqlite_where=text("trace_id IS NOT NULL")),
-    comment="One narrow row per log record, for finding it.",
-    sqlite_strict=True,
-)
-
 metric_stream = Table(
     "metric_stream",
     METADATA,
@@ -198,18 +133,100 @@ metric_stream = Table(
     sqlite_strict=True,
 )
 
-data_point = Table(
-    "data_point",
+edge_rollup = Table(
+    "edge_rollup",
     METADATA,
-    _id(_ITEM_ID),
+    *_integers(**_STEP, source_id="The calling `node`", target_id="The called `node`"),
+    _text("kind", "`http`, `rpc`, `messaging`, `database` or `other`"),
+    *_integers(count="How many calls", failed_count="How many of them failed"),
+    _bytes("client_sketch", "Durations that the caller saw, packed as in `span_rollup`"),
+    _bytes("server_sketch", "Durations that the callee saw"),
+    PrimaryKeyConstraint("step_s", "start_s", "source_id", "target_id", "kind"),
+    comment="Calls between nodes of the service map, by the minute and by the hour of their start.",
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+node = Table(
+    "node",
+    METADATA,
+    _id("Stands for the node elsewhere"),
+    _text("name", "A service's name, or that of what sends no spans itself: a database, a foreign host, `user`"),
+    *_integers(is_virtual="1 for a node that sends no spans itself"),
+    Index("ix_node_name", "name", "is_virtual", unique=True),
+    comment="Nodes of the service map.",
+    sqlite_strict=True,
+)
+
+segment = Table(
+    "segment",
+    METADATA,
+    _id("Counts up from 1; the name of its directory below `segments/`, in six digits"),
     *_integers(
-        stream_id="Its `metric_stream`",
-        time_ns="Its time in nanoseconds since 1970; when it was received, if it has none",
-        start_ns="Start of what it sums up, in nanoseconds since 1970; 0 when unknown",
-        content="63 bits of a digest of the whole point, so that only a true copy is a duplicate",
+        created_ns="When it was begun, in nanoseconds since 1970",
+        is_kept="1 for the segment of the traces that were kept when others were pruned",
+        spans="How many spans it holds",
+        data_points="How many data points it holds",
+        log_records="How many log records it holds",
     ),
-    Index("ix_data_point_identity", "stream_id", "time_ns", "start_ns", "content", unique=True),
-    comment="One narrow row per metric data point, for finding it.",
+    Column("first_ns", INTEGER, comment="Earliest time of an item, in nanoseconds since 1970; null while empty"),
+    Column("last_ns", INTEGER, comment="Latest time of an item, in nanoseconds since 1970; null while empty"),
+    Column("first_received_ns", INTEGER, comment="When its first body was received; null while empty"),
+    Column("last_received_ns", INTEGER, comment="When its last body was received; null while empty"),
+    comment="Segments that hold raw data; each is a directory with a log and an index.",
+    sqlite_strict=True,
+)
+
+applied = Table(
+    "applied",
+    METADATA,
+    _id("Always 1"),
+    *_integers(
+        segment_id="The `segment` in which the last body lies that these tables contain",
+        seq="Number of that body in the segment's log",
+        offset="Where the log goes on behind it",
+        version="Counts up with every commit",
+    ),
+    comment="How far the logs of the segments are contained in this file.",
+    sqlite_strict=True,
+)
+
+prune = Table(
+    "prune",
+    METADATA,
+    _id("Counts up from 1"),
+    *_integers(time_ns="When, in nanoseconds since 1970"),
+    _text("reason", "`size`, `age`, `disk` or `request`"),
+    *_integers(
+        first_ns="Earliest time of what was removed",
+        last_ns="Latest time of what was removed",
+        spans="How many spans were removed",
+        log_records="How many log records",
+        data_points="How many data points",
+        freed_bytes="How much space came back",
+        kept_traces="How many traces were kept: failed, slow and rare ones",
+    ),
+    comment="Every removal of raw data.",
+    sqlite_strict=True,
+)
+
+retention = Table(
+    "retention",
+    METADATA,
+    _id("Always 1"),
+    *_integers(budget_bytes="How many bytes the store may take"),
+    comment="What bounds the store, as its writer was told.",
+    sqlite_strict=True,
+)
+
+notice = Table(
+    "notice",
+    METADATA,
+    _id("Counts up from 1"),
+    *_integers(time_ns="When, in nanoseconds since 1970"),
+    _text("state", "`warn` or `critical`"),
+    _text("text", "What happened, and what to do"),
+    comment="What a person must know of the store, such as a damaged file that was set aside.",
     sqlite_strict=True,
 )
 
@@ -217,8 +234,12 @@ counter = Table(
     "counter",
     METADATA,
     Column("name", TEXT, primary_key=True, comment="`traces`, `metrics` or `logs`"),
-    *_integers(value="How many items of the signal are stored"),
-    comment="Items stored, by signal.",
+    *_integers(
+        stored="How many items of the signal were stored",
+        duplicates="How many came again and were left out",
+        pruned="How many of the stored ones were removed since",
+    ),
+    comment="Items by signal, since the store was made.",
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -2,65 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from heapq import nlargest
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import select
-
+from apm_store.api import StoreError
 from apm_store.model import Signal, Span
-from apm_store.otlp_decode import decode_spans
-from apm_store.query import SpanRow, TracePage, TraceQuery, TraceSummary
-from apm_store.sqlite.attribute_scan import find_with_attributes
-from apm_store.sqlite.matches import find_matches
+from apm_store.otlp_decode import decode_spans, parse_request
+from apm_store.query import TracePage, TraceQuery, TraceSummary
+from apm_store.sqlite.block import BlockSpan
 from apm_store.sqlite.reader import Snapshot
-from apm_store.sqlite.schema import span
-from apm_store.sqlite.span_rows import id_bytes, listed, span_rows
+from apm_store.sqlite.span_rows import id_bytes, span_rows
+from apm_store.sqlite.trace_places import bodies_of, spans_of
+from apm_store.sqlite.trace_search import TraceSearch
 
 
 def find(snapshot: Snapshot, query: TraceQuery, max_points: int) -> TracePage:
-    """The traces that meet the query, see `TraceQuery`; a part of them when the time limit comes first."""
-    find_spans = find_with_attributes if query.attributes else find_matches
-    matches = find_spans(snapshot, query, share=0.6)  # the rest is for their rows
-    newest = matches.newest()
-    limit, items = max(0, query.limit), matches.items
-    asked = newest[:limit]
-    if query.order == "slowest":
-        asked = nlargest(limit, newest, key=matches.durations_ns.__getitem__)  # of equals the newest comes first
-    points = [items[at] for at in newest[: max(0, max_points)]]
-    chosen = [items[at] for at in asked]
-    rows = dict(span_rows(snapshot, span.c.id.in_(listed({*points, *chosen}))))
-    traces = _summaries(snapshot, {item: rows[item] for item in chosen})
-    return TracePage(traces, tuple(rows[item] for item in points), len(newest), matches.is_complete)
+    """The traces that meet the query, see `TraceQuery`.
+
+    The search stops when the answer is certain, or the time limit comes first; `total` is exact where it did not.
+    """
+    search = TraceSearch(snapshot, query)
+    limit, max_points = max(0, query.limit), max(0, max_points)
+    newest = search.newest(0 if query.order == "slowest" else limit, max_points)
+    asked = search.slowest(limit) if query.order == "slowest" else newest[:limit]
+    found = search.spans({*newest[:max_points], *asked})
+    summaries = _summaries(snapshot, search, [found[match] for match in asked])
+    points = span_rows(snapshot, [found[match] for match in newest[:max_points]])
+    return TracePage(summaries, tuple(points), search.total, search.is_complete)
 
 
 def get(snapshot: Snapshot, trace_id: str) -> list[Span]:
-    """Every span of a trace in order of start."""
-    items = snapshot.rows(select(span.c.id).where(span.c.trace_id == id_bytes(trace_id)))
-    spans = _spans(snapshot, [row.id for row in items])
-    return sorted(spans, key=lambda found: (found.start_ns, found.span_id, found.kind))
+    """Every span of a trace in order of start.
+
+    Spans in damaged requests are left out; raises StoreError when none is left.
+    """
+    spans = {(found.span_id, found.kind): found for found in reversed(list(_spans(snapshot, id_bytes(trace_id), b"")))}
+    return sorted(spans.values(), key=lambda found: (found.start_ns, found.span_id, found.kind))
 
 
 def get_span(snapshot: Snapshot, trace_id: str, span_id: str) -> Span | None:
-    """One span; of a server and a client that share an id, the server."""
-    is_wanted = (span.c.trace_id == id_bytes(trace_id)) & (span.c.span_id == id_bytes(span_id))
-    items = snapshot.rows(select(span.c.id).where(is_wanted).order_by(span.c.kind).limit(1))
-    return next(iter(_spans(snapshot, [row.id for row in items])), None)
+    """One span; of a server and a client that share an id, the server. Raises StoreError when it is damaged."""
+    found = _spans(snapshot, id_bytes(trace_id), id_bytes(span_id)) if id_bytes(span_id) else ()
+    return min(found, key=lambda span: span.kind, default=None)
 
 
-def _spans(snapshot: Snapshot, items: Sequence[int]) -> list[Span]:
-    return [
-        found
-        for _, request, positions in snapshot.requests(Signal.TRACES, items)
-        for _, found in decode_spans(request, positions)
-    ]
+def _spans(snapshot: Snapshot, trace_id: bytes, span_id: bytes) -> Iterator[Span]:
+    """The spans of a trace (with an id) as they were received, the first of equals first."""
+    damage: StoreError | None = None
+    is_any = False
+    for segment, seq in bodies_of(snapshot, trace_id) if trace_id else ():
+        snapshot.check()
+        try:
+            body = segment.body(seq)
+        except StoreError as error:
+            damage = error
+            continue
+        request = parse_request(Signal.TRACES, body)
+        for _, span in decode_spans(request, _positions(request, trace_id, span_id)):
+            is_any = True
+            yield span
+    if damage is not None and not is_any:
+        raise damage
 
 
-def _summaries(snapshot: Snapshot, matched: Mapping[int, SpanRow]) -> tuple[TraceSummary, ...]:
-    """The matched spans, by id, with all the spans of their traces."""
-    spans: dict[str, list[SpanRow]] = {row.trace_id: [] for row in matched.values()}
-    trace_ids = select(span.c.trace_id).where(span.c.id.in_(listed(matched)))
-    for _, row in span_rows(snapshot, span.c.trace_id.in_(trace_ids)):
-        spans[row.trace_id].append(row)
-    for rows in spans.values():
-        rows.sort(key=lambda row: (row.start_ns, row.span_id))
-    return tuple(TraceSummary(row.trace_id, row, tuple(spans[row.trace_id])) for row in matched.values())
+def _positions(request: Any, trace_id: bytes, span_id: bytes) -> set[int]:
+    spans = (span for group in request.resource_spans for scope in group.scope_spans for span in scope.spans)
+    return {
+        position
+        for position, span in enumerate(spans)
+        if span.trace_id == trace_id and (not span_id or span.span_id == span_id)
+    }
+
+
+def _summaries(snapshot: Snapshot, search: TraceSearch, matched: Sequence[BlockSpan]) -> tuple[TraceSummary, ...]:
+    """The matched spans with all the spans of their traces."""
+    missing = [span.trace_id for span in matched if span.trace_id not in search.resolved]
+    spans = {**search.resolved, **spans_of(snapshot, missing)}
+    named = iter(span_rows(snapshot, [row for span in matched for row in (span, *spans[span.trace_id])]))
+    return tuple(
+        TraceSummary(row.trace_id, row, tuple(next(named) for _ in spans[span.trace_id]))
+        for span, row in ((span, next(named)) for span in matched)
+    )

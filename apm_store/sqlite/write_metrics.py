@@ -1,46 +1,63 @@
-"""Writes the streams and the narrow rows of a metrics request, in the writer thread's transaction."""
+"""Makes the narrow rows of a metrics request, and tells metric streams apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
 
-from apm_store.otlp_decode import decode_resource, iter_metrics, metric_data
+from apm_store.otlp_decode import decode_resource, iter_metrics, metric_data, point_value
 from apm_store.sqlite.bodies import clamp, item_id
-from apm_store.sqlite.transaction import Transaction, Written
+from apm_store.sqlite.dictionaries import FAMILY_BYTES, Dictionaries
 
-_INSERT = "INSERT OR IGNORE INTO data_point VALUES (?, ?, ?, ?, ?)"
+INSERT_DATA_POINT = "INSERT OR IGNORE INTO data_point VALUES (?, ?, ?, ?, ?, ?, ?)"
+"""Takes the rows of `data_point_rows`; leaves those out that are stored already."""
+
+PointRow = tuple[int, int, int, int, int, float | None, int | None]
+"""stream_id, time_ns, start_ns, content, id, value, value_count."""
+
+_NO_RECORDED_VALUE = 1  # DataPointFlags
+_Measure = Callable[[Any], tuple[float | None, int | None]]
 
 
-def write_data_points(transaction: Transaction, request: Any, body_id: int, received_ns: int) -> Written:
-    """Store the data points that are new: one of the same stream, time, start and content is a copy."""
-    rows: list[tuple[object, ...]] = []
-    times: list[int] = []
+def data_point_rows(names: Dictionaries, request: Any, seq: int, received_ns: int) -> list[PointRow]:
+    """The rows of all data points in their order, each with its time in column 1.
+
+    A point of the same stream, time, start and content as another is a copy of it. The service's names are looked up
+    in the open transaction of `names`.
+    """
+    rows: list[PointRow] = []
+    known: Any = None
+    source, service_id = b"", 0
     for metric, resource, scope, first in iter_metrics(request):
-        service_id = transaction.dictionaries.service_id(decode_resource(resource).service_name)
-        identity = metric_identity(metric, resource, scope)
-        for position, point in enumerate(metric_data(metric).data_points, first):
-            digest = _digest(identity, _canonical(point.attributes))
-            stream_id = transaction.dictionaries.stream_id(digest, service_id, metric.name)
+        if resource is not known:
+            known, source = resource, resource_digest(resource)
+            service_id = names.service_id(decode_resource(resource).service_name)
+        identity = metric_identity(metric, source, scope)
+        family = identity[:FAMILY_BYTES]
+        measure = _MEASURES[metric.WhichOneof("data")]
+        for item, point in enumerate(metric_data(metric).data_points, item_id(seq, first)):
+            stream_id = names.stream_id(family + attributes_digest(point.attributes, identity), service_id, metric.name)
             time_ns = clamp(point.time_unix_nano) or received_ns
-            start_ns = clamp(point.start_time_unix_nano)
-            rows.append((item_id(body_id, position), stream_id, time_ns, start_ns, _content(point)))
-            times.append(time_ns)
-    return Written(transaction.insert_new(_INSERT, rows), min(times), max(times))
+            value, count = (None, None) if point.flags & _NO_RECORDED_VALUE else measure(point)
+            rows.append((stream_id, time_ns, clamp(point.start_time_unix_nano), _content(point), item, value, count))
+    return rows
 
 
-def metric_identity(metric: Any, resource: Any, scope: Any) -> bytes:
+def metric_identity(metric: Any, resource: bytes, scope: Any) -> bytes:
     """What makes a metric another one: resource, scope, name, unit, type, temporality and monotonicity.
 
-    `resource` and `scope` are the OTLP blocks that the metric stands in.
+    `resource` is the digest of its resource, `scope` the OTLP block that it stands in. The first bytes are those of
+    the family: resource and name.
     """
     data = metric_data(metric)
-    return _digest(
-        _canonical(resource.resource.attributes),
+    name = metric.name.encode()
+    return _digest(resource, name)[:FAMILY_BYTES] + _digest(
+        resource,
         scope.scope.name.encode(),
         scope.scope.version.encode(),
-        metric.name.encode(),
+        name,
         metric.unit.encode(),
         metric.WhichOneof("data").encode(),
         b"%d" % getattr(data, "aggregation_temporality", 0),
@@ -48,20 +65,46 @@ def metric_identity(metric: Any, resource: Any, scope: Any) -> bytes:
     )
 
 
-def _canonical(attributes: Iterable[Any]) -> bytes:
-    """The same bytes for the same attributes in any order."""
-    return _digest(*sorted(pair.SerializeToString(deterministic=True) for pair in attributes))
+def resource_digest(resource: Any) -> bytes:
+    """What tells the resource of a `ResourceMetrics` from others."""
+    return attributes_digest(resource.resource.attributes)
+
+
+def attributes_digest(attributes: Iterable[Any], key: bytes = b"") -> bytes:
+    """16 bytes that are the same for the same attributes in any order (and the same key).
+
+    No message here has maps, so equal ones are serialised alike.
+    """
+    return _digest(key, *sorted([pair.SerializeToString() for pair in attributes]))
 
 
 def _content(point: Any) -> int:
     """63 bits over everything that a point says, its attributes and exemplars included."""
-    return int.from_bytes(_digest(point.SerializeToString(deterministic=True))[:8], "big") >> 1
+    return int.from_bytes(blake2b(point.SerializeToString(), digest_size=8).digest(), "big") >> 1
 
 
 def _digest(*parts: bytes) -> bytes:
     """16 bytes over the parts and the borders between them."""
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.digest()
+    borders = array("Q", (len(parts), *map(len, parts))).tobytes()
+    return blake2b(b"".join((borders, *parts)), digest_size=16).digest()
+
+
+def _number(point: Any) -> tuple[float | None, int | None]:
+    return point_value(point), None
+
+
+def _histogram(point: Any) -> tuple[float | None, int | None]:
+    return point.sum if point.HasField("sum") else None, clamp(point.count)
+
+
+def _summary(point: Any) -> tuple[float | None, int | None]:
+    return point.sum, clamp(point.count)
+
+
+_MEASURES: dict[str, _Measure] = {
+    "gauge": _number,
+    "sum": _number,
+    "histogram": _histogram,
+    "exponential_histogram": _histogram,
+    "summary": _summary,
+}

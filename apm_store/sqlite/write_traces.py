@@ -1,177 +1,241 @@
-"""Writes the narrow rows and the roll-ups of a trace request, in the writer thread's transaction."""
+"""Reads the spans of a trace request as rows of a block, with all that the indexes need to know of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from operator import attrgetter, sub
+from typing import Any, Protocol, TypeVar
 
-from apm_store.fingerprint import fingerprint
-from apm_store.model import SpanKind, StatusCode
-from apm_store.otlp_decode import decode_resource
-from apm_store.query import Outcome
-from apm_store.sqlite.bodies import MAX_ITEMS, clamp, item_id
+from apm_store.fingerprint import Statement
+from apm_store.model import Signal, SpanKind, StatusCode
+from apm_store.otlp_decode import decode_resource, parse_request
+from apm_store.sqlite.block import CLIENT_ERROR, FAILED, NO_PARENT, OK, BlockSpan
+from apm_store.sqlite.bodies import MAX_INT, clamp
 from apm_store.sqlite.database_calls import DatabaseCall, seen_twice
-from apm_store.sqlite.transaction import Transaction, Written
+from apm_store.sqlite.edges import EDGE_KINDS, Peer
+from apm_store.sqlite.span_facts import Facts, SpanFacts
+from apm_store.sqlite.token_filter import canonical, token_of, tokens_in
+from apm_store.sqlite.weights import weight_of
 
-_INSERT = "INSERT OR IGNORE INTO span VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INDEXED_ATTRIBUTES = frozenset(
-    (
-        "http.response.status_code",
-        "http.status_code",
-        "db.query.text",
-        "db.statement",
-        "db.system.name",
-        "db.system",
-        "db.namespace",
-        "db.name",
-    )
-)
+_SERVER, _CONSUMER = int(SpanKind.SERVER), int(SpanKind.CONSUMER)
+_ENTRY_KINDS = (_SERVER, _CONSUMER)
+_CALLING_KINDS = (int(SpanKind.CLIENT), int(SpanKind.PRODUCER), _CONSUMER)
+_ERROR = int(StatusCode.ERROR)
+_ERROR_CODE = bytes((0x18, _ERROR))  # of Status.code: field 3, varint
 _PARENT_IS_REMOTE = 0x300  # flags: "is_remote is known" (0x100) and "is_remote" (0x200)
-_ENTRY_KINDS = (SpanKind.SERVER, SpanKind.CONSUMER)
-_OK, _CLIENT_ERROR, _FAILED = Outcome.OK.value, Outcome.CLIENT_ERROR.value, Outcome.FAILED.value
+_SAMPLED = b"th:"  # in the trace state of a sampled span
+_FACTS = SpanFacts()  # for the one thread that indexes
+_Key = TypeVar("_Key")
+_new_tuple = tuple.__new__
+_fields = attrgetter(
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "name",
+    "kind",
+    "start_time_unix_nano",
+    "end_time_unix_nano",
+    "flags",
+)
+
+
+class Names(Protocol):
+    """Gives ids to names."""
+
+    def service_id(self, name: str) -> int:
+        """The id of a service."""
+        ...
+
+    def operation_id(self, name: str, service_id: int) -> int:
+        """The id of a span name of a service."""
+        ...
+
+    def statement_id(self, statement: Statement, system: str, namespace: str) -> int:
+        """The id of a normalised statement."""
+        ...
 
 
 @dataclass(slots=True)
-class _Row:
-    """The columns of `span` in their order; times are clamped to SQLite's integers."""
+class RequestSpans:
+    """The spans of a request in their order, and the tokens of the request for the filter.
 
-    id: int
-    trace_id: bytes
-    span_id: bytes
-    parent_span_id: bytes | None
-    start_ns: int
-    duration_ns: int
-    service_id: int
-    operation_id: int
-    kind: int
-    status: int
-    is_entry: bool
-    http_status: int | None
-    statement_id: int | None = None
+    `ends` are the positions of the spans that are an end of an edge, with their peers; `services` names services by id.
+    `weights` tells by position how many spans a sampled one stands for.
+    """
 
-    def values(self) -> tuple[object, ...]:
-        return (
-            self.id,
-            self.trace_id,
-            self.span_id,
-            self.parent_span_id,
-            self.start_ns,
-            self.duration_ns,
-            self.service_id,
-            self.operation_id,
-            self.kind,
-            self.status,
-            self.is_entry,
-            self.http_status,
-            self.statement_id,
-        )
-
-    def outcome(self) -> str:
-        if self.status == StatusCode.ERROR:
-            return _FAILED
-        is_client_error = (
-            self.kind == SpanKind.SERVER and self.http_status is not None and 400 <= self.http_status < 500
-        )
-        return _CLIENT_ERROR if is_client_error else _OK
+    spans: list[BlockSpan] = field(default_factory=list)
+    ends: list[tuple[int, Peer | None]] = field(default_factory=list)
+    tokens: set[bytes] = field(default_factory=set)
+    services: dict[int, str] = field(default_factory=dict)
+    weights: dict[int, int] = field(default_factory=dict)
 
 
-def write_spans(transaction: Transaction, request: Any, body_id: int, received_ns: int) -> Written:
-    """Store the spans that are new, and count them in the roll-ups; the others change nothing."""
-    rows = _rows(transaction, request, body_id, received_ns)
-    stored = transaction.insert_new(_INSERT, [row.values() for row in rows])
-    new_rows = rows if stored == len(rows) else _stored_rows(transaction, rows, body_id)
-    transaction.when_stored(partial(_count, transaction, new_rows))
-    starts = [row.start_ns for row in rows]
-    return Written(stored, min(starts), max(starts))
-
-
-def _stored_rows(transaction: Transaction, rows: list[_Row], body_id: int) -> list[_Row]:
-    """Those of a body's rows that the table took."""
-    sql = "SELECT id FROM span WHERE id >= ? AND id < ?"
-    bounds = (item_id(body_id, 0), item_id(body_id, MAX_ITEMS))
-    stored = {row[0] for row in transaction.connection.execute(sql, bounds)}
-    return [row for row in rows if row.id in stored]
-
-
-def _count(transaction: Transaction, rows: list[_Row]) -> None:
-    """Add rows to the roll-ups."""
-    for row in rows:
-        outcome = row.outcome()
-        key = (row.service_id, row.operation_id, row.kind, int(row.is_entry), outcome)
-        transaction.span_rollup.add(row.start_ns, key, row.duration_ns, row.trace_id)
-        transaction.see_service(row.service_id, row.start_ns)
-        if row.statement_id is not None:
-            call = (row.service_id, row.statement_id, outcome)
-            transaction.statement_rollup.add(row.start_ns, call, row.duration_ns, row.trace_id)
-
-
-def _rows(transaction: Transaction, request: Any, body_id: int, received_ns: int) -> list[_Row]:
-    names = transaction.dictionaries
-    rows: list[_Row] = []
-    calls: list[DatabaseCall] = []
+def read_spans(names: Names, request: Any, body: bytes, seq: int, received_ns: int) -> RequestSpans:
+    """All spans of a trace request whose serialised form is `body`."""
+    content = canonical(request, body)
+    found = RequestSpans()
+    reader = _Reader(names, found, content, seq, received_ns)
     for group in request.resource_spans:
-        service_id = names.service_id(decode_resource(group).service_name)
-        for block in group.scope_spans:
-            for span in block.spans:
-                hot = {pair.key: pair.value for pair in span.attributes if pair.key in _INDEXED_ATTRIBUTES}
-                operation_id = names.operation_id(span.name)
-                row = _row(span, hot, item_id(body_id, len(rows)), service_id, operation_id, received_ns)
-                row.statement_id = _statement_id(transaction, hot) if hot else None
-                if row.statement_id is not None:
-                    calls.append(_call(len(rows), row, block.scope.name))
-                rows.append(row)
-    for index in seen_twice(calls):
-        rows[index].statement_id = None
-    return rows
+        found.tokens.update(token_of(pair.SerializeToString()) for pair in group.resource.attributes)
+        service = decode_resource(group).service_name
+        service_id = names.service_id(service)
+        found.services[service_id] = service
+        found.tokens.add(service_token(service))
+        for scope in group.scope_spans:
+            if scope.spans:
+                first = len(found.spans)
+                reader.read_scope(scope, service_id)
+                if _SAMPLED in content:
+                    weights = (weight_of(span.trace_state, span.span_id) for span in scope.spans)
+                    found.weights |= {index: weight for index, weight in enumerate(weights, first) if weight != 1}
+    for index in list(reader.seen_twice()):
+        found.spans[index] = found.spans[index]._replace(statement_id=0)
+    return found
 
 
-def _row(span: Any, hot: dict[str, Any], row_id: int, service_id: int, operation_id: int, received_ns: int) -> _Row:
-    start, end, kind, parent = span.start_time_unix_nano, span.end_time_unix_nano, span.kind, span.parent_span_id
-    is_remote = span.flags & _PARENT_IS_REMOTE == _PARENT_IS_REMOTE
-    return _Row(
-        id=row_id,
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=parent or None,
-        start_ns=clamp(start or received_ns),  # a span without a start is found where it arrived, and lasts 0 ns
-        duration_ns=clamp(max(0, end - start)) if start else 0,
-        service_id=service_id,
-        operation_id=operation_id,
-        kind=kind,
-        status=span.status.code,
-        is_entry=kind in _ENTRY_KINDS or not parent or is_remote,
-        http_status=_http_status(hot) if hot else None,
-    )
+def request_tokens(body: bytes) -> set[bytes]:
+    """The tokens of a stored trace request, as `read_spans` finds them."""
+    return read_spans(_NoNames(), parse_request(Signal.TRACES, body), body, 0, 0).tokens
 
 
-def _http_status(hot: dict[str, Any]) -> int | None:
-    value = hot.get("http.response.status_code") or hot.get("http.status_code")
-    status = value.int_value if value is not None else 0
-    return status if 100 <= status <= 999 else None
+class _NoNames:
+    """Stands in where nobody asks for ids."""
+
+    def service_id(self, *_: object) -> int:
+        """No id."""
+        return 0
+
+    operation_id = statement_id = service_id
 
 
-def _statement_id(transaction: Transaction, hot: dict[str, Any]) -> int | None:
-    text = _text(hot, "db.query.text", "db.statement")
-    if not text:
-        return None
-    system = _text(hot, "db.system.name", "db.system")
-    statement = fingerprint(text, system)
-    if statement is None:
-        return None
-    return transaction.dictionaries.statement_id(statement, system, _text(hot, "db.namespace", "db.name"))
+def operation_token(name: str) -> bytes:
+    """The token of spans with a name."""
+    return b"o" + name.encode()
 
 
-def _text(hot: dict[str, Any], key: str, old_key: str) -> str:
-    """The text of an attribute under its present or its former name; "" when neither is a string."""
-    for name in (key, old_key):
-        value = hot.get(name)
-        if value is not None and value.string_value:
-            return str(value.string_value)
-    return ""
+def statement_token(statement_hash: str) -> bytes:
+    """The token of database calls with a normalised statement."""
+    return b"s" + statement_hash.encode()
 
 
-def _call(index: int, row: _Row, scope: str) -> DatabaseCall:
+def service_token(name: str) -> bytes:
+    """The token of spans of a service."""
+    return b"r" + name.encode()
+
+
+class _Reader:
+    """Walks the spans of one request, column by column: a loop over spans would cost twice as much."""
+
+    def __init__(self, names: Names, found: RequestSpans, content: bytes, seq: int, received_ns: int) -> None:
+        self._names = names
+        self._found = found
+        self._content = content
+        self._at = 0
+        self._seq = seq
+        self._received_ns = received_ns
+        self._calls: list[tuple[range, str]] = []
+
+    def read_scope(self, scope: Any, service_id: int) -> None:
+        """Add the spans of one scope."""
+        messages, first = list(scope.spans), len(self._found.spans)
+        trace_ids, span_ids, parents, names, kinds, starts, ends, flags = zip(*map(_fields, messages), strict=True)
+        places = self._places(trace_ids, span_ids, messages[-1].ByteSize())
+        facts, pieces = _FACTS.read(places)
+        self._found.tokens |= tokens_in(pieces)
+        http = [one.http_status for one in facts]
+        statement_ids = _ids(facts, self._statement_id)
+        if any(statement_ids):
+            self._calls.append((range(first, first + len(messages)), scope.scope.name))
+        columns = (
+            trace_ids,
+            span_ids,
+            [parent or NO_PARENT for parent in parents],
+            *self._times(starts, ends),
+            repeat(service_id),
+            _ids(names, lambda name: self._operation_id(name, service_id)),
+            kinds,
+            map(_outcome, _have_failed(messages, places), kinds, http),
+            http,
+            statement_ids,
+            map(_is_entry, kinds, parents, flags),
+            repeat(self._seq),
+        )
+        self._found.spans += map(_new_tuple, repeat(BlockSpan), zip(*columns, strict=False))
+        self._found.ends += [
+            (index, one.peer if kind in _CALLING_KINDS else None)
+            for index, (kind, one) in enumerate(zip(kinds, facts, strict=True), first)
+            if kind in EDGE_KINDS
+        ]
+
+    def seen_twice(self) -> Iterable[int]:
+        """The positions of the database calls that two instrumentations saw."""
+        spans = self._found.spans
+        calls = [(index, scope) for indexes, scope in self._calls for index in indexes if spans[index].statement_id]
+        if self._may_see_twice(calls):
+            yield from seen_twice([_call(index, spans[index], scope) for index, scope in calls])
+
+    def _may_see_twice(self, calls: Sequence[tuple[int, str]]) -> bool:
+        """Whether a call is the parent of another, or a statement comes from two scopes; a twentieth of looking."""
+        spans = [self._found.spans[index] for index, _ in calls]
+        statements = {(span.statement_id, scope) for span, (_, scope) in zip(spans, calls, strict=True)}
+        is_shared = len({statement_id for statement_id, _ in statements}) < len(statements)
+        return is_shared or not {span.span_id for span in spans}.isdisjoint([span.parent_span_id for span in spans])
+
+    def _places(self, trace_ids: Iterable[bytes], span_ids: Iterable[bytes], last_size: int) -> list[bytes]:
+        """The bytes of each span, from its trace id on."""
+        content, at = self._content, self._at
+        find, starts = content.find, []
+        for ids in map(b"\x12\x08".join, zip(trace_ids, span_ids, strict=True)):
+            at = max(find(ids, at + 1), at)
+            starts.append(at)
+        self._at = at
+        return [content[start:end] for start, end in zip(starts, [*starts[1:], at + last_size], strict=True)]
+
+    def _times(self, starts: Sequence[int], ends: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """Starts and durations; a span without a start is found where it arrived, and lasts 0 ns."""
+        durations = list(map(sub, ends, starts))
+        if min(starts) > 0 and max(ends) <= MAX_INT and min(durations) >= 0:
+            return starts, durations
+        durations = [clamp(max(0, end - start)) if start else 0 for start, end in zip(starts, ends, strict=True)]
+        return [clamp(start or self._received_ns) for start in starts], durations
+
+    def _operation_id(self, name: str, service_id: int) -> int:
+        self._found.tokens.add(operation_token(name))
+        return self._names.operation_id(name, service_id)
+
+    def _statement_id(self, facts: Facts) -> int:
+        if facts.statement is None:
+            return 0
+        self._found.tokens.add(statement_token(facts.statement.hash))
+        return self._names.statement_id(facts.statement, facts.system, facts.namespace)
+
+
+def _ids(keys: Sequence[_Key], id_of: Callable[[_Key], int]) -> list[int]:
+    """The ids of keys, each asked for once."""
+    ids = {key: id_of(key) for key in dict.fromkeys(keys)}
+    return [ids[key] for key in keys]
+
+
+def _have_failed(messages: Iterable[Any], places: Iterable[bytes]) -> list[bool]:
+    """Which spans have the status "error"; only where its bytes are found is it read, for it is a message of its own."""
+    pairs = zip(messages, places, strict=True)
+    return [_ERROR_CODE in place and message.status.code == _ERROR for message, place in pairs]
+
+
+def _outcome(has_failed: bool, kind: int, http_status: int) -> int:
+    if has_failed:
+        return FAILED
+    return CLIENT_ERROR if kind == _SERVER and 400 <= http_status < 500 else OK
+
+
+def _is_entry(kind: int, parent_id: bytes, flags: int) -> bool:
+    return kind in _ENTRY_KINDS or not parent_id or flags & _PARENT_IS_REMOTE == _PARENT_IS_REMOTE
+
+
+def _call(index: int, row: BlockSpan, scope: str) -> DatabaseCall:
     statement = (row.trace_id, row.service_id, row.statement_id)
     end_ns = row.start_ns + row.duration_ns
-    return DatabaseCall(index, statement, row.span_id, row.parent_span_id or b"", row.start_ns, end_ns, scope)
+    parent = b"" if row.parent_span_id == NO_PARENT else row.parent_span_id
+    return DatabaseCall(index, statement, row.span_id, parent, row.start_ns, end_ns, scope)

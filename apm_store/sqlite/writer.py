@@ -1,4 +1,4 @@
-"""The one thread that writes: it puts the batches that wait into one transaction, so they share one commit."""
+"""The one thread that makes requests durable: those that wait are appended to the log and share one fsync."""
 
 from __future__ import annotations
 
@@ -6,66 +6,87 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from apm_store.api import StoreBusyError, StoreClosedError, StoreError, WriteOutcome
-from apm_store.model import Batch, Signal
-from apm_store.sqlite.bodies import CODEC, MAX_ITEMS, digest_of, pack
-from apm_store.sqlite.connections import connect_writer
-from apm_store.sqlite.transaction import Transaction, Written
-from apm_store.sqlite.write_logs import write_log_records
-from apm_store.sqlite.write_metrics import write_data_points
-from apm_store.sqlite.write_traces import write_spans
+from apm_store.api import StoreBusyError, StoreClosedError, StoreError, StoreFullError
+from apm_store.model import Batch
+from apm_store.query import PruneEntry, Retention
+from apm_store.sqlite.adopt_version_1 import adopt_version_1
+from apm_store.sqlite.bodies import MAX_ITEMS
+from apm_store.sqlite.body_log import BodyLog, Frame, LogReader, encode_frame, pack
+from apm_store.sqlite.disk_guard import DiskGuard, is_disk_full
+from apm_store.sqlite.indexer import Indexer, Waiting
+from apm_store.sqlite.retention import PruneRequest, Upkeep
+from apm_store.sqlite.segments import SegmentFiles, directory_bytes, segment_ids, sync_directory
 
 QUEUE_BYTES = 64 * 1024 * 1024
-"""How many bytes of OTLP may wait for the writer."""
+"""How many bytes of OTLP may wait for the log."""
 
-_ITEM_WRITERS: dict[Signal, Callable[[Transaction, Any, int, int], Written]] = {
-    Signal.TRACES: write_spans,
-    Signal.METRICS: write_data_points,
-    Signal.LOGS: write_log_records,
-}
-_INSERT_BODY = "INSERT INTO body VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_BATCH_ERRORS = (sqlite3.Error, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
+SEGMENT_BYTES = 256 * 1024 * 1024
+"""A log this long is followed by the next segment; so is one that was begun on another day.
+
+A small budget makes segments small: with its index a segment takes about a sixteenth, so that little goes at a time.
+"""
+
+_MIN_SEGMENT_BYTES = 8 * 1024 * 1024
+_SEGMENTS_IN_BUDGET = 32  # were there logs alone
+
+_INDEX_QUEUE_BYTES = 24 * 1024 * 1024  # of parsed requests; beyond it the indexer reads the log
+_DAY_NS = 86_400 * 1_000_000_000
+_LATENCIES = 512
+_CATCH_UP_S = 30.0
 
 
 @dataclass(slots=True)
 class _Job:
-    """A batch that waits, with its body ready to be stored."""
+    """A batch that waits, compressed."""
 
     batch: Batch
-    digest: bytes
-    data: bytes
-    done: Future[WriteOutcome] = field(default_factory=Future)
+    packed: bytes
+    done: Future[None] = field(default_factory=Future)
 
 
 class Writer:
-    """Owns the writer connection of one database file; makes or migrates the database when it starts."""
+    """Owns the log of the newest segment and everything that follows from it."""
 
-    def __init__(self, path: Path) -> None:
-        self._connection = connect_writer(path)
-        self._transaction = Transaction(self._connection)
+    def __init__(self, data_dir: Path, retention: Retention | None = None, *, segment_bytes: int | None = None) -> None:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._data_dir = data_dir
+        self._guard = DiskGuard(data_dir)
+        self._upkeep = Upkeep(data_dir, retention or Retention(), self._guard)
+        usual = max(_MIN_SEGMENT_BYTES, min(SEGMENT_BYTES, self._upkeep.budget_bytes // _SEGMENTS_IN_BUDGET))
+        self._segment_bytes = segment_bytes or usual
+        adopt_version_1(data_dir, self._segment_bytes)
         self._waiting: deque[_Job] = deque()
         self._waiting_bytes = 0
+        self._last_received_ns = 0
         self._is_closed = False
         self._changed = threading.Condition()
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
+        self._committing = threading.Lock()
+        self.indexer = Indexer(data_dir, self._upkeep, self._guard)
+        try:
+            self._log, self._segment_id, self._seq, self._day = _last_log(data_dir, self.indexer.position)
+            self.indexer.start()
+        except (StoreError, sqlite3.Error, OSError):
+            self.indexer.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="spanwise-store-writer", daemon=True)
         self._thread.start()
 
-    def write(self, batch: Batch) -> WriteOutcome:
-        """Store a batch; returns after the commit that holds it.
+    def write(self, batch: Batch) -> None:
+        """Store a batch; returns once it is durable.
 
-        Raises StoreBusyError when too many bytes wait already, StoreError when this batch cannot be stored.
+        Raises StoreBusyError when too many bytes wait already, StoreFullError when the disk is full, StoreError when
+        this batch cannot be stored.
         """
         if batch.item_count == 0:
-            return WriteOutcome(0, 0)
+            return
         if batch.item_count > MAX_ITEMS:
             raise StoreError(f"A batch of {batch.item_count} items is too large; split it into {MAX_ITEMS} at most.")
-        job = _Job(batch, digest_of(batch.signal, batch.body), pack(batch.body))
+        job = _Job(batch, pack(batch.body))
         with self._changed:
             if self._is_closed:
                 raise StoreClosedError
@@ -74,20 +95,46 @@ class Writer:
             self._waiting.append(job)
             self._waiting_bytes += len(batch.body)
             self._changed.notify_all()
-        return job.done.result()
+        job.done.result()
+
+    def prune(self, *, before_ns: int | None = None, to_bytes: int | None = None) -> PruneEntry | None:
+        """Remove the oldest segments: those received before a time, or until the store fits; see `api.Store`."""
+        if before_ns is None and to_bytes is None:
+            raise StoreError("Say what to remove: all before a time, or all but so many bytes.")
+        with self._committing:  # the segment that is written cannot be removed, so it is ended if it would have to be
+            held = directory_bytes(SegmentFiles(self._data_dir, self._segment_id).directory)
+            is_old = before_ns is not None and self._last_received_ns < before_ns
+            if self._log.size and (is_old or (to_bytes is not None and held > to_bytes)):
+                self._begin_segment(time.time_ns())
+        self.indexer.catch_up(_CATCH_UP_S)
+        request = PruneRequest(before_ns, to_bytes)
+        self.indexer.prune(request)
+        return request.done.result()
+
+    @property
+    def queue_bytes(self) -> int:
+        """How many bytes of OTLP wait for the log."""
+        return self._waiting_bytes
+
+    def commit_ms(self) -> tuple[float, float]:
+        """The median and the 99th percentile of the time that the last commits took; 0 before the first."""
+        taken = sorted(self._latencies_ms)
+        return (taken[len(taken) // 2], taken[len(taken) * 99 // 100]) if taken else (0.0, 0.0)
 
     def close(self) -> None:
-        """Write what waits, then close the connection; further calls do nothing."""
+        """Store and index what waits, then let go of all files; further calls do nothing."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
         self._thread.join()
+        self.indexer.close()
 
     def _run(self) -> None:
         jobs: list[_Job] = []
         try:
             while jobs := self._take():
-                self._commit(jobs)
+                with self._committing:
+                    self._commit(jobs)
         finally:  # also when the thread dies of a fault, so that nobody waits for ever
             with self._changed:
                 self._is_closed = True
@@ -96,7 +143,7 @@ class Writer:
             for job in jobs:
                 if not job.done.done():
                     job.done.set_exception(StoreError("The store's writer has stopped; restart Spanwise."))
-            self._connection.close()
+            self._log.close()
 
     def _take(self) -> list[_Job]:
         """All jobs that wait, as soon as there is one; empty when the writer is closed."""
@@ -108,61 +155,96 @@ class Writer:
             return jobs
 
     def _commit(self, jobs: list[_Job]) -> None:
-        """Write the jobs in one transaction; a job that cannot be stored fails alone."""
-        answers: list[tuple[_Job, WriteOutcome | StoreError]] = []
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            answers = [(job, self._write_or_undo(job)) for job in jobs]
-            self._transaction.flush()
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._undo()
-            answers = [(job, _failed(error)) for job in jobs]
-        for job, answer in answers:
-            if isinstance(answer, WriteOutcome):
-                job.done.set_result(answer)
-            else:
-                job.done.set_exception(answer)
-
-    def _undo(self) -> None:
-        self._transaction.forget()
-        if self._connection.in_transaction:  # a full disk has undone it already
-            self._connection.execute("ROLLBACK")
-
-    def _write_or_undo(self, job: _Job) -> WriteOutcome | StoreError:
-        """Write one job inside a savepoint; an error of the whole transaction is raised, one of the job returned."""
-        self._connection.execute("SAVEPOINT batch")
-        outcome: WriteOutcome | StoreError
-        try:
-            outcome = self._write(job)
-        except _BATCH_ERRORS as error:
-            if not self._connection.in_transaction:
-                raise
-            self._connection.execute("ROLLBACK TO batch")
-            self._transaction.reject()
-            outcome = _failed(error)
-        self._connection.execute("RELEASE batch")
-        return outcome
-
-    def _write(self, job: _Job) -> WriteOutcome:
-        """Write the rows and the body of one job, unless the store holds them."""
-        batch, connection = job.batch, self._connection
-        if connection.execute("SELECT 1 FROM body WHERE digest = ?", (job.digest,)).fetchone():
-            return WriteOutcome(0, batch.item_count)
-        body_id = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM body").fetchone()[0]
+        """Make the jobs durable together, answer their senders, and have them indexed."""
+        started_s = time.monotonic()
         received_ns = time.time_ns()
-        written = _ITEM_WRITERS[batch.signal](self._transaction, batch.request, body_id, received_ns)
-        if written.stored:
-            times = (received_ns, written.first_ns, written.last_ns)
-            stored_form = (batch.item_count, CODEC, job.digest, job.data)
-            connection.execute(_INSERT_BODY, (body_id, batch.signal.value, *times, *stored_form))
-            self._transaction.count(batch.signal.value, written.stored)
-        self._transaction.accept()
-        return WriteOutcome(written.stored, batch.item_count - written.stored)
+        try:
+            self._guard.check()
+            if self._log.is_failed:
+                self._open_again()
+            self._begin_segment_if_due(received_ns)
+            frames = [
+                encode_frame(seq, job.batch.signal, received_ns, job.batch.item_count, job.packed)
+                for seq, job in enumerate(jobs, self._seq + 1)
+            ]
+            offsets = self._log.append(frames)
+        except (StoreError, OSError) as error:
+            if is_disk_full(error):
+                self._guard.found_full()
+                self._upkeep.hurry()
+                error = StoreFullError()
+            failure = error if isinstance(error, StoreError) else StoreError(f"The store could not write: {error}.")
+            for job in jobs:
+                job.done.set_exception(failure)
+            return
+        self._latencies_ms.append((time.monotonic() - started_s) * 1e3)
+        for job in jobs:
+            job.done.set_result(None)
+        self._hand_on(jobs, [len(frame) for frame in frames], offsets, received_ns)
+        self._seq += len(jobs)
+        self._last_received_ns = received_ns
+
+    def _hand_on(self, jobs: list[_Job], lengths: list[int], offsets: list[int], received_ns: int) -> None:
+        room = _INDEX_QUEUE_BYTES - self.indexer.waiting_bytes
+        waiting = []
+        for seq, (job, length, offset) in enumerate(zip(jobs, lengths, offsets, strict=True), self._seq + 1):
+            batch = job.batch
+            frame = Frame(offset, length, seq, received_ns, batch.item_count, batch.signal)
+            room -= len(batch.body)
+            kept = (batch.request, batch.body) if room > 0 else (None, None)
+            waiting.append(Waiting(self._segment_id, frame, *kept))
+        self.indexer.put(waiting)
+
+    def _begin_segment_if_due(self, now_ns: int) -> None:
+        if not self._log.size:
+            self._day = now_ns // _DAY_NS
+        is_long = self._log.size >= self._segment_bytes or self._upkeep.is_segment_wanted
+        if self._log.size and (is_long or now_ns // _DAY_NS != self._day):
+            self._begin_segment(now_ns)
+
+    def _begin_segment(self, now_ns: int) -> None:
+        log = _new_log(self._data_dir, self._segment_id + 1)
+        self._log.close()
+        self._log, self._segment_id, self._seq, self._day = log, self._segment_id + 1, 0, now_ns // _DAY_NS
+        self._upkeep.is_segment_wanted = False
+
+    def _open_again(self) -> None:
+        """Take up the log as it lies on the disk, after the disk failed to take something."""
+        self._log.close()
+        self._log, self._segment_id, self._seq, self._day = _last_log(self._data_dir, (self._segment_id, self._seq))
 
 
-def _failed(error: Exception) -> StoreError:
-    """The error of one caller; each gets its own, because raising changes an exception."""
-    failure = StoreError(f"The batch could not be stored: {error}.")
-    failure.__cause__ = error
-    return failure
+def _last_log(data_dir: Path, known: tuple[int, int]) -> tuple[BodyLog, int, int, int]:
+    """The log to append to, its segment, the number of its last body, and the day of its first; cut after the last.
+
+    A log that lacks the body that is known to have been the last is left as it is, and another one is begun.
+    """
+    segment_id = max(segment_ids(data_dir), default=0)
+    if segment_id < max(1, known[0]):
+        return _new_log(data_dir, known[0] + 1), known[0] + 1, 0, 0
+    files = SegmentFiles(data_dir, segment_id)
+    seq, end, day = 0, 0, 0
+    log = BodyLog(files.log)
+    reader = LogReader(files.log)
+    for frame in reader.frames():
+        if isinstance(frame, Frame):
+            seq, end, day = max(seq, frame.seq), frame.offset + frame.length, day or frame.received_ns // _DAY_NS
+    reader.close()
+    if (segment_id, seq) < known:
+        log.close()
+        return _new_log(data_dir, segment_id + 1), segment_id + 1, 0, 0
+    if end < log.size:
+        log.truncate(end)
+    return log, segment_id, seq, day
+
+
+def _new_log(data_dir: Path, segment_id: int) -> BodyLog:
+    """The empty log of a new segment, with its directory durable."""
+    files = SegmentFiles(data_dir, segment_id)
+    directories = (data_dir, files.directory.parent, files.directory)
+    for directory in directories:  # one by one: the mode holds for the last of several only
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = BodyLog(files.log)
+    for directory in directories:
+        sync_directory(directory)
+    return log

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from apm_store.query import Coverage
 from apm_ui.components.attributes import hyphenated
-from apm_ui.components.card import Content, code_line
+from apm_ui.components.card import Content, code_line, note
 from apm_ui.components.icons import icon, mark
 from apm_ui.components.status import status_shape
+from apm_ui.components.text import clock
+from apm_ui.pruned import pruned_before_ns
+
+STAYS = "Counts and durations stay, and at most some traces that failed, were slow or rare."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,14 @@ def nothing_matches(text: Content, actions: Sequence[Component] = (), title: str
     """The conditions leave nothing over: which one it is, and how to take it away."""
     body = [html.H2(title), html.P(text), html.Div(list(actions), className="actions") if actions else None]
     return html.Section(body, className="card state")
+
+
+def prune_note(coverage: Coverage, now_ns: int) -> Component | None:
+    """A strip above what lists raw data, when some of the range is gone; None when none is."""
+    before_ns = pruned_before_ns(coverage)
+    if before_ns is None:
+        return None
+    return note([html.B(f"Raw data before {clock(before_ns, now_ns)} was pruned."), f" {STAYS}"])
 
 
 def error_panel(title: str, text: str, code: str, *, retry_href: str | None = None) -> Component:

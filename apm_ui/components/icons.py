@@ -39,6 +39,7 @@ ICONS: dict[str, list[Node]] = {
     ],
     "close": [_path("M4 4l8 8M12 4l-8 8")],
     "search": [_circle(7, 7, 4.2), _path("M10.2 10.2l3.3 3.3")],
+    "system": [_path("M2.5 3.5h11v7.5h-11zM6 13.5h4M8 11v2.5M5 7.3h1.5l1-2 1.4 3.6.8-1.6H11")],
     "info": [_circle(8, 8, 5.7), _path("M8 7.4v3.4M8 5.2v.01")],
     "reload": [_path("M13 8a5 5 0 1 1-1.6-3.7M13 2.5v2.6h-2.6")],
     "check": [_path("M3 8.4l3.2 3.2L13 4.8")],

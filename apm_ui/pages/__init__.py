@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from apm_ui.page import PageModule
 
-from . import overview, slos, slow_queries, trace, traces
+from . import overview, slos, slow_queries, system, trace, traces
 
-PAGES: tuple[PageModule, ...] = (overview, traces, trace, slow_queries, slos)
+PAGES: tuple[PageModule, ...] = (overview, traces, trace, slow_queries, slos, system)

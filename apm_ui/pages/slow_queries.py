@@ -15,7 +15,7 @@ from apm_store.api import TraceStore
 from apm_store.query import Coverage, StatementAggregate, StatementCallers, StatementRow, TraceQuery
 from apm_ui.components.card import Kpi, card, copy_button, drawer, header, kpi_row, note
 from apm_ui.components.durations import fine_duration_axis
-from apm_ui.components.empty import Listener, explained, first_start
+from apm_ui.components.empty import Listener, explained, first_start, prune_note
 from apm_ui.components.figure import Line, time_series
 from apm_ui.components.gauge import inline_bar
 from apm_ui.components.sparkline import sparkline
@@ -27,6 +27,7 @@ from apm_ui.components.text import SECOND_NS, count, duration, percent, plural, 
 from apm_ui.filters import Filters
 from apm_ui.listeners import check_listeners
 from apm_ui.page import Page
+from apm_ui.pruned import pruned_before_ns
 from apm_ui.sources import Sources
 
 PAGE = Page(slug="queries", path="/queries", title="Slow queries", order=40, icon="queries", group="Diagnose")
@@ -73,6 +74,11 @@ class QueriesModel:
     def is_empty(self) -> bool:
         """Whether no database call is in the range."""
         return not self.queries
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether raw spans of the range are gone: callers and worst traces may be missing, measures are not."""
+        return pruned_before_ns(self.coverage) is not None
 
     @property
     def total_ns(self) -> int:
@@ -261,7 +267,9 @@ def _drawer(model: QueriesModel, selected: Selected) -> Component:
     where = " · ".join(filter(None, [query.service, query.system, query.namespace]))
     shared = model.filters.only_shared()
     worst_href = shared.with_params(span=selected.worst_span_id or None).link(f"/traces/{query.worst_trace_id}")
-    worst = dcc.Link(f"Worst trace, {duration(query.max_ns)} →", href=worst_href)
+    worst: Component = dcc.Link(f"Worst trace, {duration(query.max_ns)} →", href=worst_href)
+    if model.is_pruned and not selected.worst_span_id and query.count <= MAX_SEARCHED_CALLS:
+        worst = html.Span(f"Worst call, {duration(query.max_ns)}, its trace was pruned", className="muted")
     found = shared.with_params(statement=query.statement_id).link("/traces")
     body = [
         pretty_sql(query.text),
@@ -269,7 +277,8 @@ def _drawer(model: QueriesModel, selected: Selected) -> Component:
         _facts(query),
         *_latency(model, selected),
         html.H3("Called by"),
-        _callers(selected.callers),
+        prune_note(model.coverage, model.now_ns),
+        _callers(selected.callers, is_pruned=model.is_pruned),
         html.P(dcc.Link("Traces with this statement →", href=found)),
     ]
     headline = f"{duration(query.total_ns)} in {plural(query.count, 'call')}"
@@ -304,14 +313,15 @@ def _latency(model: QueriesModel, selected: Selected) -> tuple[Component, Compon
     return html.H3(["Latency", scale]), chart
 
 
-def _callers(callers: StatementCallers) -> Component:
+def _callers(callers: StatementCallers, *, is_pruned: bool) -> Component:
     columns: list[Column[tuple[str, str, int]]] = [
         Column("Operation", _caller),
         Column("Calls", lambda caller: count(caller[2]), is_number=True, width="64px"),
         Column("Share", lambda caller: percent(caller[2] / max(1, callers.sampled)), is_number=True, width="72px"),
     ]
     if not callers.callers:
-        return html.P("The entry spans of these calls are not stored.", className="muted")
+        gone = "were pruned with the raw data" if is_pruned else "are not stored"
+        return html.P(f"The entry spans of these calls {gone}.", className="muted")
     shown = callers.callers[:MAX_CALLERS]
     hidden = len(callers.callers) - len(shown)
     of = "all" if callers.sampled >= callers.total else f"the newest {count(callers.sampled)} of"

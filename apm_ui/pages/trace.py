@@ -21,7 +21,7 @@ from apm_ui.components.icons import icon
 from apm_ui.components.span_details import SpanFacts, SpanHrefs, log_line, precise_clock, span_details
 from apm_ui.components.span_table import span_table
 from apm_ui.components.status import service_name, status_shape, swatch, tag
-from apm_ui.components.text import count, duration, percent, plural, relative, short_id
+from apm_ui.components.text import clock, count, duration, percent, plural, relative, short_id
 from apm_ui.components.waterfall import waterfall
 from apm_ui.filters import Filters
 from apm_ui.page import Page
@@ -39,7 +39,10 @@ _TRACE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TraceModel:
-    """What the page shows; `reading` is None for an unknown trace, `selected` None without a chosen span."""
+    """What the page shows; `reading` is None for an unknown trace, `selected` None without a chosen span.
+
+    `raw_since_ns` is known for an unknown trace alone: what began before may have been pruned.
+    """
 
     trace_id: str
     filters: Filters
@@ -49,6 +52,7 @@ class TraceModel:
     logs: tuple[LogRecord, ...] = ()
     slots: tuple[tuple[str, int], ...] = ()
     selected: SpanFacts | None = None
+    raw_since_ns: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -71,7 +75,7 @@ def load(sources: Sources, filters: Filters) -> TraceModel:
     model = TraceModel(trace_id, filters, time.time_ns(), tab if tab in {"spans", "logs"} else "waterfall")
     reading = reader_of(sources.store).read(trace_id) if _TRACE_ID.fullmatch(trace_id) else None
     if reading is None:
-        return model
+        return replace(model, raw_since_ns=sources.store.traces.coverage(filters.time_range).raw_since_ns)
     logs = tuple(reversed(sources.store.logs.find(LogQuery(trace_id=trace_id, limit=MAX_LOGS))))
     slots = tuple((info.name, info.slot) for info in sources.store.traces.services())
     selected = _select(sources.store, model, reading, dict(slots))
@@ -108,10 +112,18 @@ def _not_found(model: TraceModel) -> Component:
         return explained([html.Span(text), html.Div(back, className="actions")], "This is no trace")
     text = (
         "It may not have arrived yet: apps send their spans a few seconds late, and this page looks again by itself. "
-        "Or it was not sampled, was sent to another store, or was pruned to keep the store small."
+        "Or it was not sampled, or was sent to another store."
     )
     known = html.Div(_copyable(model.trace_id))
-    return explained([html.Span(text), known, html.Div(back, className="actions")], "No span of this trace is here")
+    if model.raw_since_ns is None:
+        return explained([html.Span(text), known, html.Div(back, className="actions")], "No span of this trace is here")
+    gone = (
+        f"If it began before {clock(model.raw_since_ns, model.now_ns)}, it was pruned to keep the store small: at most "
+        "some traces are left from before that failed, were slow or rare. Its numbers are still in every chart and "
+        "SLO. "
+    )
+    body = [html.Span(gone), html.Span(f"Otherwise: {text[0].lower()}{text[1:]}"), known]
+    return explained([*body, html.Div(back, className="actions")], "This trace may have been pruned")
 
 
 def _header(model: TraceModel, reading: TraceReading) -> Component:

@@ -14,12 +14,13 @@ from apm_store.query import Coverage, Outcome, TracePage, TraceQuery
 from apm_ui.components.card import card, header, note
 from apm_ui.components.chips import Facet, facets, problem_line, query_bar
 from apm_ui.components.durations import duration_histogram, duration_legend, duration_scatter, is_log_scaled, outcome_of
-from apm_ui.components.empty import Listener, first_start, nothing_matches
+from apm_ui.components.empty import Listener, first_start, nothing_matches, prune_note
 from apm_ui.components.text import clock, count, duration, plural, resolved_range
 from apm_ui.components.trace_cells import trace_list
 from apm_ui.filters import FilterError, Filters, parse_filters
 from apm_ui.listeners import check_listeners
 from apm_ui.page import Page
+from apm_ui.pruned import pruned_before_ns
 from apm_ui.search import (
     Condition,
     SearchError,
@@ -127,12 +128,15 @@ def view(model: TracesModel) -> Component:
     body = [_chart(model, model.found), _list(model, model.found)] if model.found.total else [_nothing(model)]
     side = facets(model.facets, model.conditions, model.href, _facet_note(model.conditions))
     columns = html.Div([side, html.Div(body, className="stack")], className="beside-facets")
-    return html.Div([header(_title(model, model.found), _scope(model)), bar, columns], className="stack")
+    pruned = prune_note(model.coverage, model.now_ns)
+    return html.Div([header(_title(model, model.found), _scope(model)), bar, pruned, columns], className="stack")
 
 
 def _title(model: TracesModel, found: TracePage) -> str:
     if not found.total:
-        return "No trace matches these conditions" if model.conditions else "No traces in this time range"
+        if model.conditions:
+            return "No trace matches these conditions"
+        return "The traces of this time range were pruned" if _is_all_pruned(model) else "No traces in this time range"
     total = f"{'' if found.is_complete else 'At least '}{plural(found.total, 'trace')}"
     failed = sum(outcome_of(point) is Outcome.FAILED for point in found.points)
     if found.total > len(found.points):
@@ -140,6 +144,11 @@ def _title(model: TracesModel, found: TracePage) -> str:
     if failed in {0, found.total}:
         return f"{total}, {'all' if failed else 'none'} failed"
     return f"{total}, {count(failed)} of them failed"
+
+
+def _is_all_pruned(model: TracesModel) -> bool:
+    """Whether no raw data of the whole range is to be expected."""
+    return (pruned_before_ns(model.coverage) or 0) >= model.filters.time_range.end_ns
 
 
 def _scope(model: TracesModel) -> str:
@@ -165,7 +174,8 @@ def _facet_note(conditions: Sequence[Condition]) -> str:
 
 def _chart(model: TracesModel, found: TracePage) -> Component:
     points = found.points
-    has_all = not model.conditions and len(points) == found.total
+    is_whole = len(points) == found.total and pruned_before_ns(model.coverage) is None
+    has_all = not model.conditions and is_whole
     notes = ["log scale"] if is_log_scaled(points) else []
     if found.total > len(points):
         notes.append(f"the newest {count(len(points))} of {count(found.total)}")
@@ -232,6 +242,10 @@ def _nothing(model: TracesModel) -> Component:
     )
     if not model.conditions:
         newest = clock(model.coverage.last_ns, model.now_ns)
+        if _is_all_pruned(model):
+            overview = dcc.Link("See their numbers", href=model.filters.only_shared().link("/"), className="button")
+            gone = f"No trace that started in {when} is kept any more; their numbers are still in every chart and SLO."
+            return nothing_matches(f"{gone} The newest span is of {newest}.", [overview, day], title="Pruned")
         return nothing_matches(f"No trace started in {when}. The newest span is of {newest}.", [day], title="No traces")
     title = "What removes the last ones"
     if blocker is None:

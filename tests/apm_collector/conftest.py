@@ -12,7 +12,7 @@ import pytest
 
 from apm_collector.collector import Collector
 from apm_collector.config import CollectorConfig, load_config
-from apm_store.api import Store, WriteOutcome
+from apm_store.api import Store
 from apm_store.model import Batch, Signal
 
 LOCAL_CONFIG = Path(__file__).parents[2] / "collector-config" / "local.yaml"
@@ -76,7 +76,7 @@ class _Writer:
     store: CurrentStore
     signal: str
 
-    def write(self, batch: Batch) -> WriteOutcome:
+    def write(self, batch: Batch) -> None:
         return getattr(self.store.current, self.signal).write(batch)
 
 

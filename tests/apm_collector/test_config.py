@@ -7,11 +7,24 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apm_collector.config import ACCEPTED, ConfigError, Endpoint, component_type, load_config
+from apm_collector.config import (
+    ACCEPTED,
+    CollectorConfig,
+    ConfigError,
+    CorsConfig,
+    Endpoint,
+    OtlpExporterConfig,
+    RetryConfig,
+    component_type,
+    load_config,
+    parse_config,
+)
+from apm_collector.processors.redact import RedactConfig
 from apm_store.model import Signal
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted((ROOT / "collector-config").glob("*.yaml"))
+# `upstream*.yaml` configure the OpenTelemetry Collector itself, in front of ours.
+SHIPPED = sorted(path for path in (ROOT / "collector-config").glob("*.yaml") if not path.stem.startswith("upstream"))
 REFUSED = sorted((ROOT / "tests" / "fixtures" / "collector-config").glob("*.yaml"))
 MINIMAL = """
 receivers: {otlp: {protocols: {http: {endpoint: "%s"}}}}
@@ -59,7 +72,7 @@ def test_an_unknown_key_is_answered_with_the_one_that_was_meant(tmp_path: Path) 
     path = tmp_path / "c.yaml"
     path.write_text(MINIMAL.replace("endpoint", "endpiont") % "x:1")
 
-    with pytest.raises(ConfigError, match='did you mean "endpoint"\\? accepted: endpoint, max_request_body_size'):
+    with pytest.raises(ConfigError, match='did you mean "endpoint"\\? accepted: endpoint, max_request_body_size, cors'):
         load_config(path, {})
 
 
@@ -127,13 +140,98 @@ def test_a_component_id_starts_with_its_type() -> None:
     assert component_type("otlp/internal") == component_type("otlp") == "otlp"
 
 
-def test_the_reference_lists_what_the_shipped_file_uses() -> None:
-    """Every key of local.yaml stands in ACCEPTED, and every row of ACCEPTED in local.yaml."""
-    document = yaml.safe_load((ROOT / "collector-config" / "local.yaml").read_text(encoding="utf-8"))
+def test_the_reference_lists_what_the_reference_file_uses() -> None:
+    """Every key of reference.yaml stands in ACCEPTED, and every row of ACCEPTED in reference.yaml."""
+    document = yaml.safe_load((ROOT / "collector-config" / "reference.yaml").read_text(encoding="utf-8"))
 
     def leaves(node: object, path: str = "") -> set[str]:
-        if not isinstance(node, dict):
-            return {path}
-        return set().union(*(leaves(value, f"{path}.{key}".lstrip(".")) for key, value in node.items()))
+        if isinstance(node, dict) and not path.endswith("headers"):
+            return set().union(*(leaves(value, f"{path}.{key}".lstrip(".")) for key, value in node.items()))
+        if isinstance(node, list) and any(isinstance(one, dict) for one in node):
+            return set().union(*(leaves(one, path) for one in node))
+        return {path}
 
-    assert leaves(document) == set(ACCEPTED)
+    named = {path.replace("/container", "") for path in leaves(document)}
+    flat = {path.replace("and.and_sub_policy.", "") for path in named}
+    assert flat | {"processors.tail_sampling.policies.and.and_sub_policy"} == set(ACCEPTED)
+
+
+def _parse(exporters: str = "store: ", processors: str = "", pipeline: str = "exporters: [store]") -> CollectorConfig:
+    text = f"receivers: {{otlp: {{protocols: {{http: }}}}}}\nexporters: {{{exporters}}}\n"
+    text += f"processors: {{{processors}}}\n" if processors else ""
+    text += f"service: {{pipelines: {{traces: {{receivers: [otlp], {pipeline}}}}}}}\n"
+    return parse_config(text, {"TOKEN": "t0p"})
+
+
+def test_redaction_is_on_by_default_and_last() -> None:
+    """A pipeline that does not name it has it before its exporters; one that does keeps its own order."""
+    processors = "batch: , redact/mine: {emails: true}"
+
+    silent = _parse(processors=processors, pipeline="processors: [batch], exporters: [store]")
+    named = _parse(processors=processors, pipeline="processors: [redact/mine, batch], exporters: [store]")
+
+    assert silent.pipelines[Signal.TRACES].processors == ("batch", "redact")
+    assert silent.processors["redact"] == RedactConfig()
+    assert named.pipelines[Signal.TRACES].processors == ("redact/mine", "batch")
+
+
+def test_redaction_is_switched_off_by_saying_so() -> None:
+    """`redact: {enabled: false}` holds for every pipeline that does not name another one."""
+    config = _parse(processors="redact: {enabled: false}")
+
+    assert config.pipelines[Signal.TRACES].processors == ("redact",)
+    assert config.processors["redact"] == RedactConfig(is_enabled=False)
+
+
+def test_an_otlp_exporter_has_the_defaults_of_upstream() -> None:
+    """gzip, 5 s and 30 s an attempt, TLS; the queue is bounded by bytes."""
+    exporters = 'store: , otlp: {endpoint: "h:4317"}, otlphttp/b: {endpoint: "https://h:4318/"}'
+    config = _parse(exporters, pipeline="exporters: [otlphttp/b, otlp, store]")
+
+    grpc, http = config.exporters["otlp"], config.exporters["otlphttp/b"]
+    assert isinstance(grpc, OtlpExporterConfig)
+    assert isinstance(http, OtlpExporterConfig)
+    assert (grpc.protocol, grpc.endpoint, grpc.timeout_s, grpc.is_insecure) == ("grpc", "h:4317", 5.0, False)
+    assert (http.protocol, http.endpoint, http.timeout_s, http.is_insecure) == ("http", "https://h:4318", 30.0, False)
+    assert (grpc.is_compressed, grpc.queue_bytes, grpc.retry) == (True, 256 * 1024 * 1024, RetryConfig(5.0, 30.0, None))
+    assert config.pipelines[Signal.TRACES].exporters == ("store", "otlphttp/b", "otlp")
+
+
+def test_an_otlp_exporter_is_what_the_file_says() -> None:
+    """Headers, insecure transport, attempts and queue; header values are not shown by accident."""
+    exporter = _parse(
+        'otlp_grpc: {endpoint: "http://h:1", compression: none, timeout: 1m30s,'
+        'headers: {Authorization: "a ${env:TOKEN}"},'
+        "retry_on_failure: {initial_interval: 200ms, max_interval: 1s, max_elapsed_time: 1h},"
+        "sending_queue: {queue_size: 1048576, sizer: bytes}}",
+        pipeline="exporters: [otlp_grpc]",
+    ).exporters["otlp_grpc"]
+
+    assert isinstance(exporter, OtlpExporterConfig)
+    assert (exporter.endpoint, exporter.is_insecure, exporter.is_compressed) == ("h:1", True, False)
+    assert (exporter.timeout_s, exporter.queue_bytes) == (90.0, 1048576)
+    assert exporter.retry == RetryConfig(0.2, 1.0, 3600.0)
+    assert exporter.headers == {"Authorization": "a t0p"}
+    assert "t0p" not in repr(exporter)
+
+
+def test_cors_is_off_unless_configured(tmp_path: Path) -> None:
+    """None without the section; what it says with it."""
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        MINIMAL.replace('"%s"', '"h:1", cors: {allowed_origins: ["https://*.example.com", "*"], max_age: 60}')
+    )
+
+    http = load_config(path, {}).receivers["otlp"].http
+    plain = _parse().receivers["otlp"].http
+
+    assert http is not None
+    assert http.cors == CorsConfig(("https://*.example.com", "*"), (), 60)
+    assert plain is not None
+    assert plain.cors is None
+
+
+def test_a_text_is_parsed_without_a_file() -> None:
+    """The error then names no file."""
+    with pytest.raises(ConfigError, match=r"^the file is missing or empty"):
+        parse_config("", {})

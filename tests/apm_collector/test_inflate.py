@@ -43,3 +43,26 @@ def test_a_broken_body_is_refused_with_its_fault(body: bytes, problem: str) -> N
     """What is not whole gzip is named, and nothing of it is used."""
     with pytest.raises(PermanentError, match=problem):
         inflate(body, 1000)
+
+
+def test_memory_is_asked_for_before_it_is_used() -> None:
+    """The sizes that are announced cover what comes out, and never much more; few steps lead there."""
+    plain = bytes(1_000_000)
+    asked: list[int] = []
+
+    assert inflate(gzip.compress(plain), 2_000_000, asked.append) == plain
+
+    assert len(plain) <= asked[-1] <= 2 * len(plain) + 100_000
+    assert asked == sorted(asked)
+    assert len(asked) < 12
+
+
+def test_a_refusal_of_memory_ends_it() -> None:
+    """Nothing more is inflated than was allowed."""
+
+    def refuse(size: int) -> None:
+        if size > 50_000:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        inflate(gzip.compress(bytes(1_000_000)), 2_000_000, refuse)

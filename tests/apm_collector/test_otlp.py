@@ -126,12 +126,48 @@ def test_a_batch_holds_the_valid_items_alone() -> None:
 
     decoded = decode(Signal.TRACES, request.SerializeToString(), "protobuf")
 
-    assert decoded.rejected == 2
+    assert (decoded.rejected, decoded.causes) == (2, {"invalid_span_id": 2})
     assert decoded.message == "2 spans rejected: span id is 5 bytes, 8 are needed (base64 ids?)"
     assert decoded.batch is not None
     assert decoded.batch.request == make_request([good])
     assert ExportTraceServiceRequest.FromString(decoded.batch.body) == make_request([good])
     assert decoded.batch.item_count == 1
+
+
+def _value_first(key: bytes, value: bytes) -> bytes:
+    """A string attribute of a span whose value stands before its key."""
+    pair = b"\x12" + _length(value) + value + b"\x0a" + _length(key) + key
+    return b"\x4a" + _length(pair) + pair
+
+
+@pytest.mark.parametrize("is_canonical", [True, False])
+def test_attributes_of_the_kept_body_are_in_protobufs_own_form(is_canonical: bool) -> None:
+    """A search may look for an attribute by its bytes, so a body with another order of fields is written anew."""
+    attribute = KeyValue(key="k", value=AnyValue(string_value="v")).SerializeToString()
+    span = make_span("op").SerializeToString()
+    span += b"\x4a" + _length(attribute) + attribute if is_canonical else _value_first(b"k", b"\x0a\x01v")
+    scope = b"\x12" + _length(span) + span
+    resource = b"\x12" + _length(scope) + scope
+    body = b"\x0a" + _length(resource) + resource
+
+    decoded = decode(Signal.TRACES, body, "protobuf")
+
+    assert decoded.batch is not None
+    assert (decoded.batch.body == body) is is_canonical
+    assert attribute in decoded.batch.body
+
+
+def test_padded_lengths_around_attributes_do_not_matter() -> None:
+    """Some encoders leave four bytes for a length; what is searched for is inside."""
+    attribute = KeyValue(key="k", value=AnyValue(string_value="v")).SerializeToString()
+    span = make_span("op").SerializeToString() + b"\x4a" + bytes([len(attribute) | 0x80, 0x80, 0x80, 0]) + attribute
+    scope = b"\x12" + bytes([len(span) | 0x80, 0x80, 0x80, 0]) + span
+    body = b"\x0a" + _length(b"\x12" + _length(scope) + scope) + b"\x12" + _length(scope) + scope
+
+    decoded = decode(Signal.TRACES, body, "protobuf")
+
+    assert decoded.batch is not None
+    assert decoded.batch.body == body
 
 
 def test_without_valid_items_there_is_no_batch() -> None:
@@ -182,6 +218,21 @@ def test_a_request_holds_a_limited_number_of_items(signal: Signal, limit: int, e
     decoded = decode(signal, body(limit), encoding)
 
     assert decoded.rejected + (decoded.batch.item_count if decoded.batch else 0) == limit
+
+
+@pytest.mark.parametrize(
+    ("signal", "body", "noun"),
+    [
+        (Signal.TRACES, b"\x0a\x00" * 50_001, "50,001 resource spans"),
+        (Signal.TRACES, b"\x0a\xa2\x8d\x06" + b"\x12\x00" * 50_001, "50,001 scope spans"),
+        (Signal.LOGS, b"\x0a\x00" * 100_001, "100,001 resource logs"),
+        (Signal.METRICS, b"\x0a\xc6\x9a\x0c\x12\xc2\x9a\x0c" + b"\x12\x00" * 100_001, "100,001 metrics"),
+    ],
+)
+def test_a_request_holds_a_limited_number_of_empty_groups(signal: Signal, body: bytes, noun: str) -> None:
+    """They hold no item, but each of them costs time."""
+    with pytest.raises(TooLargeError, match=noun):
+        decode(signal, body, "protobuf")
 
 
 @pytest.mark.parametrize(
@@ -247,6 +298,14 @@ def test_partial_success_counts_what_was_rejected(signal: Signal, key: str) -> N
     body = encode_response(signal, Decoded(None, 3, "why"), "json")
 
     assert orjson.loads(body) == {"partialSuccess": {key: "3", "errorMessage": "why"}}
+
+
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+def test_a_long_message_is_cut(encoding: Any) -> None:
+    """A response stays far below 4 MiB whatever there is to tell."""
+    body = encode_response(Signal.TRACES, Decoded(None, 3, "x" * 100_000), encoding)
+
+    assert len(body) < 1_100
 
 
 def test_a_remark_comes_with_no_rejected_items() -> None:

@@ -1,23 +1,12 @@
-"""Validity of spans, data points and log records."""
+"""Validity of spans and log records."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from builders import make_request, make_span
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    Exemplar,
-    ExponentialHistogramDataPoint,
-    HistogramDataPoint,
-    Metric,
-    NumberDataPoint,
-    SummaryDataPoint,
-)
 
-from apm_collector.otlp_items import Findings, keep_valid_data_points, keep_valid_log_records, keep_valid_spans
+from apm_collector.otlp_items import Findings, keep_valid_log_records, keep_valid_spans
 
 TRACE_ID, SPAN_ID = b"t" * 16, b"s" * 8
 
@@ -46,6 +35,7 @@ def test_a_span_without_valid_ids_is_rejected_alone(field: str, value: bytes, ca
     assert left == 2
     assert request == make_request([make_span("a", span=2), make_span("b", span=3)])
     assert findings.message("spans") == f"1 span rejected: {cause}"
+    assert findings.causes == {f"invalid_{field}": 1}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +65,39 @@ def test_bad_ids_of_links_are_cleared() -> None:
 
     link = request.resource_spans[0].scope_spans[0].spans[0].links[0]
     assert (link.trace_id, link.span_id) == (b"", SPAN_ID)
+
+
+def test_links_of_the_spans_that_stay_are_cleared_too() -> None:
+    """Taking a neighbour out does not hide them."""
+    span, bad = make_span("op"), make_span("bad", trace=0)
+    span.links.add(trace_id=TRACE_ID, span_id=b"short")
+    request, findings = make_request([bad, span]), Findings()
+
+    assert keep_valid_spans(request, findings) == 1
+
+    assert request.resource_spans[0].scope_spans[0].spans[0].links[0].span_id == b""
+
+
+@pytest.mark.parametrize(
+    ("start", "remark"),
+    [
+        (1_790_000_000, "times look like seconds, nanoseconds are needed (1)"),
+        (1_790_000_000_000, "times look like milliseconds, nanoseconds are needed (1)"),
+        (1_790_000_000_000_000, "times look like microseconds, nanoseconds are needed (1)"),
+        (1_790_000_000_000_000_000, ""),
+        (0, ""),
+        (1_000, ""),
+        (2**64 - 1, ""),
+    ],
+)
+def test_times_in_another_unit_are_remarked_on(start: int, remark: str) -> None:
+    """They are kept as sent; what only looks old does not get a remark."""
+    request, findings = make_request([make_span("op", start_ns=start, duration_ns=0)]), Findings()
+
+    assert keep_valid_spans(request, findings) == 1
+
+    assert findings.message("spans") == remark
+    assert not findings.is_changed
 
 
 def test_a_valid_request_is_not_touched() -> None:
@@ -112,126 +135,11 @@ def test_a_log_record_with_bad_ids_is_unlinked(
     assert bool(findings.message("log records")) is has_remark
 
 
-def _number(**fields: Any) -> NumberDataPoint:
-    return NumberDataPoint(**{"as_int": 1, **fields})
-
-
-def _metric(kind: str, point: Any, **data: Any) -> Metric:
-    metric = Metric(name="m")
-    getattr(metric, kind).data_points.append(point)
-    for name, value in data.items():
-        setattr(getattr(metric, kind), name, value)
-    return metric
-
-
-def _histogram(**fields: Any) -> Metric:
-    return _metric("histogram", HistogramDataPoint(**fields), aggregation_temporality=2)
-
-
-def _judge(*metrics: Metric) -> tuple[int, ExportMetricsServiceRequest, Findings]:
-    request, findings = ExportMetricsServiceRequest(), Findings()
-    request.resource_metrics.add().scope_metrics.add().metrics.extend(metrics)
-    return keep_valid_data_points(request, findings), request, findings
-
-
-@pytest.mark.parametrize(
-    "metric",
-    [
-        _metric("gauge", _number()),
-        _metric("gauge", NumberDataPoint(flags=1)),
-        _metric("sum", _number(), aggregation_temporality=2),
-        _histogram(count=3),
-        _histogram(bucket_counts=[3]),
-        _histogram(bucket_counts=[1, 2, 0], explicit_bounds=[1, 2]),
-        _histogram(explicit_bounds=[2, 1], flags=1),
-        _metric("exponential_histogram", ExponentialHistogramDataPoint(scale=20), aggregation_temporality=2),
-        _metric("exponential_histogram", ExponentialHistogramDataPoint(scale=-10), aggregation_temporality=2),
-        _metric("summary", SummaryDataPoint()),
-    ],
-)
-def test_a_valid_data_point_is_kept(metric: Metric) -> None:
-    """All five types, the empty forms of histograms, and points that say "no value recorded"."""
-    left, request, findings = _judge(metric)
-
-    assert left == 1
-    assert request.resource_metrics[0].scope_metrics[0].metrics[0] == metric
-    assert not findings.is_changed
-
-
-@pytest.mark.parametrize(
-    ("metric", "cause"),
-    [
-        (_metric("gauge", NumberDataPoint()), "the data point has no value"),
-        (_metric("sum", _number()), "aggregation temporality is unspecified"),
-        (_metric("histogram", HistogramDataPoint()), "aggregation temporality is unspecified"),
-        (_metric("exponential_histogram", ExponentialHistogramDataPoint()), "aggregation temporality is unspecified"),
-        (
-            _histogram(bucket_counts=[1, 2], explicit_bounds=[1, 2]),
-            "2 bucket counts and 2 bounds",
-        ),
-        (
-            _histogram(explicit_bounds=[1]),
-            "0 bucket counts and 1",
-        ),
-        (
-            _histogram(bucket_counts=[1, 2, 3], explicit_bounds=[2, 2]),
-            "the bounds of the histogram do not increase",
-        ),
-        (
-            _histogram(bucket_counts=[1, 2, 3], explicit_bounds=[1, float("nan")]),
-            "the bounds of the histogram do not increase",
-        ),
-        (
-            _metric("exponential_histogram", ExponentialHistogramDataPoint(scale=21), aggregation_temporality=1),
-            "the scale of the exponential histogram is 21",
-        ),
-    ],
-)
-def test_an_invalid_data_point_is_rejected_alone(metric: Metric, cause: str) -> None:
-    """Points of other metrics stay, and the cause is told."""
-    left, request, findings = _judge(metric, _metric("gauge", _number()))
-
-    assert left == 1
-    assert findings.rejected.total() == 1
-    assert cause in findings.message("data points")
-    assert request.resource_metrics[0].scope_metrics[0].metrics[1] == _metric("gauge", _number())
-
-
-def test_a_metric_without_a_name_loses_its_points() -> None:
-    """Nobody could ask for them."""
-    metric = _metric("gauge", _number())
-    metric.name = ""
-
-    left, _, findings = _judge(metric)
-
-    assert (left, findings.message("data points")) == (0, "1 data point rejected: the metric has no name")
-
-
-def test_a_metric_without_data_is_ignored() -> None:
-    """There is nothing to store and nothing to reject."""
-    left, _, findings = _judge(Metric(name="empty"))
-
-    assert (left, findings.is_changed) == (0, False)
-
-
-def test_exemplars_with_bad_ids_are_left_out() -> None:
-    """The point stays, and so do exemplars with good ids or none."""
-    good, none = Exemplar(as_int=1, trace_id=TRACE_ID, span_id=SPAN_ID), Exemplar(as_int=2)
-    bad = [Exemplar(as_int=3, trace_id=b"short", span_id=SPAN_ID), Exemplar(as_int=4, trace_id=TRACE_ID)]
-
-    left, request, findings = _judge(_metric("gauge", _number(exemplars=[bad[0], good, bad[1], none])))
-
-    point = request.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0]
-    assert left == 1
-    assert list(point.exemplars) == [good, none]
-    assert findings.message("data points") == "exemplars left out: their ids are invalid (2)"
-
-
 def test_a_message_names_the_five_most_frequent_causes() -> None:
     """A request with a thousand faults gets a message that can be read."""
     findings = Findings()
     for number in range(9):
-        findings.reject(f"cause {number}", items=number + 1)
+        findings.reject("invalid_span_id", f"cause {number}", items=number + 1)
 
     message = findings.message("spans")
 

@@ -99,3 +99,23 @@ def test_what_is_no_protobuf_cannot_be_repaired() -> None:
     """The parser's error goes on."""
     with pytest.raises(DecodeError):
         repair_text(b"<html>", ExportTraceServiceRequest)
+
+
+def test_a_body_too_short_for_so_many_messages_is_not_looked_at() -> None:
+    """A message takes two bytes at least, so the limit is exact: at it false, behind it true."""
+    assert not has_more_messages(b"\x0a\x00" * 1000, ExportTraceServiceRequest, 1000)
+    assert has_more_messages(b"\x0a\x00" * 1001, ExportTraceServiceRequest, 1000)
+
+
+def test_text_deep_inside_is_repaired_and_nothing_else_changes() -> None:
+    """The one at fault is found in an event's nested attribute among good neighbours."""
+    request = _request(20)
+    value = request.resource_spans[0].scope_spans[0].spans[0].events[0].attributes[0].value
+    value.array_value.values.add().string_value = "caf~"
+    body = request.SerializeToString()
+
+    repaired, texts = repair_text(body.replace(b"caf~", b"caf\xe9"), ExportTraceServiceRequest)
+
+    assert texts == 1
+    value.array_value.values[0].string_value = "caf\ufffd"
+    assert repaired == request.SerializeToString()

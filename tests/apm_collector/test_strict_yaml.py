@@ -24,7 +24,9 @@ from apm_collector.strict_yaml import YamlError, load_yaml
         ("0x1F", 31),
         ("1_000", "1_000"),
         ("190:20:30", "190:20:30"),
-        ("1.5", "1.5"),
+        ("1.5", 1.5),
+        ("-.5e3", -500.0),
+        ("1.5.2", "1.5.2"),
         ("~", None),
         ("", None),
         ("2001-01-01", "2001-01-01"),
@@ -32,7 +34,7 @@ from apm_collector.strict_yaml import YamlError, load_yaml
     ],
 )
 def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
-    """No booleans called on and off, no octal 0123, no base 60, no dates, no fractions."""
+    """No booleans called on and off, no octal 0123, no base 60, no dates."""
     loaded = load_yaml(f"key: {text}", {})
 
     assert loaded == {"key": value}

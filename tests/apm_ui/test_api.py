@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from apm_store.api import Store, StoreTimeoutError
@@ -68,6 +69,7 @@ def filled(store: Store, client: FlaskClient, tmp_path: Path) -> FlaskClient:
     store.traces.write(make_batch([make_span("GET /", trace=2, start_ns=START_NS + SECOND, attributes=missing)], "web"))
     store.traces.write(make_batch([make_span("tick", trace=3, start_ns=NOW_NS - 5 * HOUR_NS)], "old"))
     store.logs.write(_log_batch())
+    store.metrics.write(_metric_batch())
     failed = OBJECTIVE.replace("NAME", "works").replace("KIND", "bad").replace("CONDITION", "outcome: failed")
     fast = OBJECTIVE.replace("NAME", "fast").replace("KIND", "good").replace("CONDITION", "max_duration: 1s")
     (tmp_path / "objectives" / "slo.yaml").write_text(f"{failed}\n---\n{fast}\n---\nkind: Nonsense\n", encoding="utf-8")
@@ -97,6 +99,19 @@ def _log_batch() -> Batch:
     return Batch(Signal.LOGS, request, request.SerializeToString(), 1)
 
 
+def _metric_batch() -> Batch:
+    """Two streams of a gauge whose name has a slash: three points over two minutes, and one that is infinite."""
+    request = ExportMetricsServiceRequest()
+    group = request.resource_metrics.add()
+    group.resource.attributes.append(attribute("service.name", "shop"))
+    metric = group.scope_metrics.add().metrics.add(name="queue/depth", unit="{item}")
+    start_ns = START_NS // MINUTE_NS * MINUTE_NS
+    for offset_ns, value, queue in ((0, 1, "a"), (SECOND, 4, "a"), (MINUTE_NS, 9, "a"), (0, float("inf"), "b")):
+        point = metric.gauge.data_points.add(time_unix_nano=start_ns + offset_ns, as_double=value)
+        point.attributes.append(attribute("queue", queue))
+    return Batch(Signal.METRICS, request, request.SerializeToString(), 4)
+
+
 def get(client: FlaskClient, path: str, **parameters: Any) -> Any:
     answer = client.get(path, query_string=parameters)
     assert answer.status_code == 200, answer.text
@@ -123,8 +138,10 @@ def test_services_have_their_requests(filled: FlaskClient) -> None:
         "last_ns": answer["coverage"]["last_ns"],
         "measured_minutes": 1,
         "expected_minutes": 60,
+        "raw_since_ns": None,
         "total": 3,
         "is_complete": True,
+        "notice": "",
     }
 
 
@@ -232,14 +249,76 @@ def test_slos_have_budgets_and_problems(filled: FlaskClient) -> None:
 
 def test_an_empty_store_has_empty_answers(client: FlaskClient) -> None:
     """Nothing stored is no error."""
-    for path in ("/api/v1/services", "/api/v1/traces", "/api/v1/queries"):
-        assert get(client, path)["data"] == []
+    for path in ("services", "traces", "queries", "edges", "metrics", "metrics/x"):
+        assert get(client, f"/api/v1/{path}")["data"] == []
     assert get(client, "/api/v1/slos")["data"] == {"objectives": [], "problems": []}
 
 
 def test_health_says_that_the_store_answers(filled: FlaskClient) -> None:
     """The health check stands without an envelope."""
-    assert get(filled, "/healthz") == {"status": "ok", "spans": 4, "log_records": 1, "data_points": 0}
+    assert get(filled, "/healthz") == {"status": "ok", "spans": 4, "log_records": 1, "data_points": 4}
+
+
+def test_the_service_map_has_calls_and_durations(filled: FlaskClient) -> None:
+    """A database that a service calls is a virtual node; both sides' durations are told apart."""
+    answer = get(filled, "/api/v1/edges")
+
+    edges = {(row["source"], row["kind"]): row for row in answer["data"]}
+    sql = edges["shop", "database"]
+    assert (sql["count"], sql["failed_count"], sql["is_virtual_target"]) == (1, 0, True)
+    assert sql["client_durations"]["p50_ns"] == pytest.approx(10 * MS, rel=0.01)
+    assert sql["server_durations"] == {"count": 0, "p50_ns": None, "p95_ns": None, "p99_ns": None}
+    assert edges["user", "http"]["is_virtual_source"]
+    assert answer["coverage"]["total"] == len(answer["data"])
+
+
+def test_metrics_have_names(filled: FlaskClient) -> None:
+    """All of them, or those of one service."""
+    assert get(filled, "/api/v1/metrics")["data"] == ["queue/depth"]
+    assert get(filled, "/api/v1/metrics", service="web")["data"] == []
+
+
+def test_a_metric_is_given_over_time(filled: FlaskClient) -> None:
+    """Streams apart, points summed up by step; what is no number in JSON is null."""
+    answer = get(filled, "/api/v1/metrics/queue/depth", step_s=60)
+
+    first, second = sorted(answer["data"], key=lambda row: row["attributes"]["queue"])
+    assert (first["type"], first["unit"], first["temporality"], first["service"]) == ("gauge", "{item}", "", "shop")
+    assert [(step["start_ns"], step["point_count"], step["max"]) for step in first["steps"]] == [
+        (START_NS // MINUTE_NS * MINUTE_NS, 2, 4.0),
+        (START_NS // MINUTE_NS * MINUTE_NS + MINUTE_NS, 1, 9.0),
+    ]
+    assert [step["last"] for step in second["steps"]] == [None]
+    assert (answer["coverage"]["total"], answer["coverage"]["is_complete"]) == (2, True)
+    one = get(filled, "/api/v1/metrics/queue/depth", limit=1)
+    assert (len(one["data"]), one["coverage"]["total"], one["coverage"]["is_complete"]) == (1, 2, False)
+    assert get(filled, "/api/v1/metrics/nothing")["data"] == []
+
+
+def test_the_store_tells_of_itself(filled: FlaskClient) -> None:
+    """Counts that add up, and the prune log."""
+    health = get(filled, "/api/v1/store")
+
+    assert health["accepted"]["traces"] == 4
+    assert sum(health[outcome]["traces"] for outcome in ("stored", "duplicates", "waiting")) == 4
+    assert (health["prunes"], health["notices"], health["raw_since_ns"]) == ([], [], None)
+
+
+def test_what_was_pruned_is_said(store: Store, filled: FlaskClient) -> None:
+    """After a prune the coverage has its time, a sentence stands beside the answers, and numbers stay."""
+    before = get(filled, "/api/v1/services")["data"]
+
+    store.prune(before_ns=2**62)
+
+    answer = get(filled, "/api/v1/services")
+    coverage = answer["coverage"]
+    assert [row["count"] for row in answer["data"]] == [row["count"] for row in before]
+    assert coverage["raw_since_ns"] > START_NS
+    assert coverage["notice"].endswith("was pruned; counts and durations stay.")
+    assert len(get(filled, "/api/v1/store")["prunes"]) == 1
+    missing = filled.get(f"/api/v1/traces/{3:032x}")
+    assert missing.status_code == 404
+    assert "was pruned" in json.loads(missing.text)["error"]["message"]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -248,10 +327,10 @@ def test_answers_meet_their_schemas(request: pytest.FixtureRequest, which: str, 
     """What is served is what the OpenAPI document says, on an empty and on a filled store."""
     client = request.getfixturevalue(which)
     document = get(client, "/api/v1/openapi.json")
-    path = route.path.replace("<trace_id>", "{trace_id}")
+    path = route.path.replace("<trace_id>", "{trace_id}").replace("<path:name>", "{name}")
     answers = document["paths"][path]["get"]["responses"]
 
-    answer = client.get(route.path.replace("<trace_id>", f"{1:032x}"))
+    answer = client.get(route.path.replace("<trace_id>", f"{1:032x}").replace("<path:name>", "queue/depth"))
 
     described = answers["200" if answer.status_code == 200 else "default"]["content"]["application/json"]["schema"]
     schema = {**described, "components": document["components"]}
@@ -290,6 +369,9 @@ def test_answers_meet_their_schemas(request: pytest.FixtureRequest, which: str, 
         ("traces", "end=1600-02-01T00:00:00Z", "end is “1600-02-01T00:00:00Z”"),
         ("traces", "end=9999-02-01T00:00:00Z", "end is “9999-02-01T00:00:00Z”"),
         ("traces", "end=0001-01-01T00:00:00%2B23:59", "end is “0001-01-01T00:00:00+23:59”"),
+        ("metrics/x", "step_s=0", "step_s is “0”; write whole seconds from 1 to 86400."),
+        ("metrics/x", "step_s=1.5", "step_s is “1.5”"),
+        ("metrics/x", "step_s=1", "step_s is 1; for this range it must be at least 2."),
         ("services", "start=5&end=5", "start is 5 and end is 5; the range must end after it starts."),
         ("services", f"start={NOW_NS}", "the range must end after it starts."),
     ],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from builders import MS, SECOND, make_batch, make_span
 from plotly.utils import PlotlyJSONEncoder
 
 from apm_store.model import SpanKind
-from apm_store.query import TimeRange
+from apm_store.query import StatementCallers, TimeRange
 from apm_ui.components.sql import pretty_sql, short_sql, statement_name
 from apm_ui.filters import Filters, parse_filters
 from apm_ui.pages import slow_queries
@@ -111,6 +112,23 @@ def test_the_chosen_statement_opens_the_drawer(store, sources):
     assert "Counted over all 1 call." in text
     assert "POST /reserve" in text
     assert "400\u202fms in 1 call" in text
+
+
+def test_what_was_pruned_of_a_statement_is_said(store, sources):
+    """Callers and the worst trace come from raw data; measures stay and nothing is said of them."""
+    fill(store)
+    statement = load(sources).queries[0].statement_id
+    model = load(sources, f"?statement={statement}")
+    gone = replace(model.selected, callers=StatementCallers((), 0, 1), worst_span_id="")
+    coverage = replace(model.coverage, raw_since_ns=NOW_NS)
+
+    text = drawn(replace(model, coverage=coverage, selected=gone))
+
+    assert "Raw data before" in text
+    assert "its trace was pruned" in text
+    assert "The entry spans of these calls were pruned with the raw data." in text
+    assert "was pruned" not in drawn(model)
+    assert "Worst trace, " in drawn(replace(model, coverage=coverage))
 
 
 def test_the_same_statement_of_two_services_is_told_apart(store, sources):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dash import Dash, html
 from dash.development.base_component import Component
 
 from apm_store.api import Store
+from apm_ui.components.text import clock
 from apm_ui.filters import Filters, parse_filters
 from apm_ui.pages import trace
 from apm_ui.sources import Sources
@@ -150,8 +152,20 @@ def test_an_unknown_trace_says_what_may_be_the_reason(sources: Sources) -> None:
 
     assert trace.load(sources, make_filters("f" * 32)).is_empty
     assert "No span of this trace is here" in text
-    assert "pruned" in text
+    assert "pruned" not in text
     assert "Search the traces" in text
+
+
+def test_after_a_prune_an_unknown_trace_may_have_been_pruned(sources: Sources) -> None:
+    """The page says since when raw data is kept, and what is left of what was before."""
+    model = trace.load(sources, make_filters("f" * 32))
+
+    parts = walk(trace.view(replace(model, raw_since_ns=T0, now_ns=NOW)))
+
+    text = "".join(part for part in parts if isinstance(part, str))
+    assert "This trace may have been pruned" in text
+    assert f"began before {clock(T0, NOW)}, it was pruned" in text
+    assert "still in every chart and SLO" in text
 
 
 @pytest.mark.parametrize("trace_id", ["zz", "<img src=x onerror=alert(1)>", "1" * 33, "٣" * 32])

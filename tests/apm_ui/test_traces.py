@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from builders import MS, SECOND, make_batch, make_span
@@ -12,6 +13,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from apm_store.model import SpanKind
 from apm_store.query import StatementAggregate, TimeRange
+from apm_ui.components.text import clock
 from apm_ui.filters import FilterError, Filters, parse_filters
 from apm_ui.pages import traces
 from apm_ui.sources import Sources
@@ -65,6 +67,39 @@ def fill(store):
         service="storefront",
     )
     write(store, request(4, "POST /reserve", ago_s=200, ms=300), service="inventory")
+
+
+def pruned(model, raw_since_ns):
+    """The model as it is when raw data before a time was pruned."""
+    return replace(model, coverage=replace(model.coverage, raw_since_ns=raw_since_ns))
+
+
+def test_a_list_says_what_was_pruned_of_its_range(store, sources):
+    """A strip above the list; no strip when the range lies behind the prune."""
+    fill(store)
+    model = load(sources)
+
+    part = drawn(pruned(model, NOW_NS - 300 * SECOND))
+
+    assert f"Raw data before {clock(NOW_NS - 300 * SECOND, model.now_ns)} was pruned." in part
+    assert "Counts and durations stay" in part
+    assert "no data" not in part
+    assert "no data" in drawn(model)
+    assert "was pruned" not in drawn(pruned(model, RANGE.start_ns))
+    assert "was pruned" not in drawn(model)
+
+
+def test_an_empty_list_says_that_its_traces_were_pruned(store, sources):
+    """A range that is pruned as a whole is not passed off as one without traffic."""
+    write(store, request(1, ago_s=7200))
+    model = load(sources)
+
+    text = drawn(pruned(model, NOW_NS + SECOND))
+
+    assert "The traces of this time range were pruned" in text
+    assert "their numbers are still in every chart and SLO" in text
+    assert "No traces in this time range" not in text
+    assert "No traces in this time range" in drawn(pruned(model, NOW_NS - SECOND))
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,18 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"spanwise {command}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_every_receiver_is_documented() -> None:
-    """Each receiver of the collector stands in the reference."""
-    receivers = {path.stem for path in (ROOT / "apm_collector" / "receivers").glob("[a-z]*.py")}
+@pytest.mark.parametrize("kind", ["receivers", "processors"])
+def test_every_receiver_and_processor_is_documented(kind: str) -> None:
+    """Each of the collector's stands in the reference."""
+    names = {path.stem for path in (ROOT / "apm_collector" / kind).glob("[a-z]*.py")}
 
-    assert receivers
-    assert not [name for name in receivers if name not in _reference()]
+    assert names
+    assert not [name for name in names if f"- `{name}`: " not in _reference()]
+
+
+def test_every_action_of_a_command_is_documented() -> None:
+    """`spanwise config` has actions with options of their own."""
+    assert "### `spanwise config rollback`" in _reference()
 
 
 def test_the_generated_reference_is_fresh() -> None:

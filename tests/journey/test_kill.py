@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 from builders import SECOND, make_request, make_span
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from stack import Stack, fetch
+
+from apm_store.model import Signal
+from apm_store.open import open_store
+from apm_store.query import TimeRange
 
 pytestmark = pytest.mark.timeout(180)
 ROUNDS = 4
@@ -53,10 +58,19 @@ def test_kill_9_loses_nothing_acknowledged(tmp_path: Path) -> None:
 
     with Stack(tmp_path / "data").start() as stack:
         answers = [fetch(f"{stack.ui}/api/v1/traces/{number:032x}")[0] for number in acknowledged[-200:]]
-    with sqlite3.connect(tmp_path / "data" / "spanwise.db") as database:
-        stored = {row[0] for row in database.execute("SELECT trace_id FROM span")}
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    databases = sorted((tmp_path / "data").rglob("*.db"))
+    for path in databases:
+        with sqlite3.connect(path) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    store = open_store(tmp_path / "data", read_only=True)
+    stored = {
+        span.trace_id
+        for body in store.bodies(Signal.TRACES, TimeRange(0, 2**63))
+        for span in ExportTraceServiceRequest.FromString(body).resource_spans[0].scope_spans[0].spans
+    }
+    store.close()
 
+    assert len(databases) >= 2
     assert len(acknowledged) > 100
     assert set(answers) == {200}
     assert {number.to_bytes(16, "big") for number in acknowledged} <= stored

@@ -9,7 +9,7 @@ from builders import MS, SECOND, make_request, make_span
 from apm_analysis.trace_tree import build_tree
 from apm_collector.exporters.store import StoreExporter
 from apm_collector.otlp import decode
-from apm_collector.pipeline import build_pipeline
+from apm_collector.pipeline import ProcessorSettings, build_pipeline
 from apm_store.api import Store
 from apm_store.model import Signal
 from apm_ui.filters import parse_filters
@@ -33,9 +33,10 @@ def test_a_span_travels_from_bytes_to_the_screen(store: Store, tmp_path: Path) -
     assert (decoded.batch.item_count, decoded.rejected) == (2, 0)
 
     exporter = StoreExporter(store)
-    build_pipeline([], exporter).consume(decoded.batch)  # doors 3, 4 and 5: returns after the commit
+    settings = ProcessorSettings(lambda *_: None, tmp_path)
+    build_pipeline([], {}, exporter, settings).consume(decoded.batch)  # doors 3 and 4: returns when it is durable
 
-    spans = store.traces.get(TRACE_ID)  # door 6
+    spans = store.traces.get(TRACE_ID)  # doors 5 and 6
     assert [(span.name, span.service, span.duration_ns) for span in spans] == [
         ("POST /checkout", "storefront", 100 * MS),
         ("SELECT orders", "storefront", 60 * MS),

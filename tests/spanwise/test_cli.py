@@ -73,7 +73,7 @@ def test_status_and_doctor_of_a_running_stack(tmp_path: Path) -> None:
         doctor = _spanwise("doctor", "--data", str(tmp_path))
 
     assert (status["collector"]["status"], status["ui"]["status"]) == ("ok", "ok")
-    assert status["collector"]["counts"]["traces"]["stored"] == 1
+    assert status["collector"]["counts"]["traces"]["accepted"] == 1
     assert "corner-shop" in words
     assert doctor.returncode == 0, doctor.stdout
     assert "corner-shop sent its last span" in doctor.stdout

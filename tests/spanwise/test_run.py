@@ -135,7 +135,8 @@ def _runs(pid: int) -> bool:
 def test_the_data_is_for_its_owner_alone(tmp_path: Path) -> None:
     """The directory is 0700 and its files 0600, whatever the umask says."""
     with Stack(tmp_path / "data").start():
-        modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "data").iterdir()}
+        files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+        modes = {path.name: path.stat().st_mode & 0o777 for path in files}
 
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     assert modes

@@ -9,14 +9,20 @@ import pytest
 
 from spanwise.settings import SETTINGS, Settings, SettingsError, add_flags, load_settings
 
-EXAMPLES = {"data_dir": "/d", "config_file": "/c.yaml", "slos_dir": "/s", "host": "127.0.0.2"}
+EXAMPLES = {
+    "data_dir": ("/d", "/e"),
+    "config_file": ("/c.yaml", "/d.yaml"),
+    "slos_dir": ("/s", "/t"),
+    "host": ("127.0.0.2", "127.0.0.3"),
+    "auth": ("none", "token"),
+}
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_a_flag_wins_over_its_variable(setting: object) -> None:
     """For every setting the flag is taken where both are given, and the variable where the flag is not."""
     name, variable = setting.name, setting.variable  # type: ignore[attr-defined]
-    flag_value, variable_value = EXAMPLES.get(name, "6001"), EXAMPLES.get(name, "6002") + ("x" * (name in EXAMPLES))
+    flag_value, variable_value = EXAMPLES.get(name, ("6001", "6002"))
 
     by_flag = load_settings({name: flag_value}, {variable: variable_value})
     by_variable = load_settings({}, {variable: variable_value})
@@ -44,6 +50,13 @@ def test_a_bad_port_is_named_with_its_flag(value: str) -> None:
         return
     with pytest.raises(SettingsError, match="--ui-port is “" + value):
         load_settings({"ui_port": value}, {})
+
+
+def test_auth_is_token_or_none() -> None:
+    """Tokens are asked for by default, and a mistyped word does not switch them off."""
+    assert load_settings({}, {}).auth == "token"
+    with pytest.raises(SettingsError, match="--auth is “off”; it is token or none"):
+        load_settings({}, {"SPANWISE_AUTH": "off"})
 
 
 def test_settings_travel_as_json() -> None:

@@ -62,8 +62,9 @@ def test_what_cannot_be_decoded_is_an_invalid_argument(signal: Signal, live: Any
     status = _details(raised.value)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert status is not None
-    assert (status.code, list(status.details)) == (code_pb2.INVALID_ARGUMENT, [])
-    assert live.collector.counts()[signal.value]["refused"] == 1
+    assert status.code == code_pb2.INVALID_ARGUMENT
+    assert [detail.Is(error_details_pb2.BadRequest.DESCRIPTOR) for detail in status.details] == [True]
+    assert live.collector.counts()[signal.value]["refused_requests"] == {"undecodable": 1}
 
 
 def test_a_busy_store_asks_the_sender_to_try_again(start: Callable[..., Any]) -> None:

@@ -10,7 +10,7 @@ from builders import SECOND
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from apm_store.api import Store, WriteOutcome
+from apm_store.api import Store
 from apm_store.model import Batch
 from apm_store.query import LogQuery, TimeRange
 
@@ -71,8 +71,45 @@ def test_extreme_times_and_a_repeated_body(store: Store, make_logs: Callable[...
     record = _record("end", 0)
     record.time_unix_nano = 2**64 - 1
     batch = make_logs([record, record])
+    store.logs.write(batch)
+    store.logs.write(batch)
 
-    outcomes = store.logs.write(batch), store.logs.write(batch)
-
-    assert outcomes == (WriteOutcome(2, 0), WriteOutcome(0, 2))
     assert [found.time_ns for found in store.logs.find(LogQuery())] == [2**64 - 1] * 2
+    assert (store.health().stored["logs"], store.health().duplicates["logs"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (LogQuery(), ["f", "e", "d", "c", "b", "a"]),
+        (LogQuery(limit=3), ["f", "e", "d"]),
+        (LogQuery(limit=4, service="shop"), ["f", "e", "c", "a"]),
+        (LogQuery(limit=0), []),
+        (LogQuery(trace_id=TRACE), ["f", "a"]),
+        (LogQuery(time_range=TimeRange(2 * SECOND, 6 * SECOND), limit=2), ["e", "d"]),
+        (LogQuery(service="nobody"), []),
+    ],
+)
+def test_the_newest_of_all_segments_are_found(
+    in_segments: Callable[..., Store], make_logs: Callable[..., Batch], query: LogQuery, expected: list[str]
+) -> None:
+    """A limit cuts what is oldest over all segments, whichever segment came first."""
+    late_and_early = make_logs([_record("f", 6, trace=1), _record("a", 1, trace=1)])
+    store = in_segments(
+        late_and_early,
+        make_logs([_record("b", 2), _record("d", 4)], service="pay"),
+        make_logs([_record("c", 3), _record("e", 5)]),
+    )
+
+    found = store.logs.find(query)
+
+    assert [record.body for record in found] == expected
+
+
+def test_records_of_one_time_come_in_reverse_order_of_arrival(
+    in_segments: Callable[..., Store], make_logs: Callable[..., Batch]
+) -> None:
+    """Within a request and across segments the later one stands first."""
+    store = in_segments(make_logs([_record("a", 1), _record("b", 1)]), make_logs([_record("c", 1)]))
+
+    assert [record.body for record in store.logs.find(LogQuery(limit=2))] == ["c", "b"]

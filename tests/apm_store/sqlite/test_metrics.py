@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from builders import SECOND
 
-from apm_store.api import Store, WriteOutcome
+from apm_store.api import Store
 from apm_store.model import Batch
 from apm_store.query import MetricQuery, TimeRange
 
@@ -56,24 +56,24 @@ def test_a_limit_keeps_the_newest_points_and_says_so(store: Store, make_gauge: M
 
 def test_a_point_that_comes_again_is_stored_once(store: Store, make_gauge: MakeGauge) -> None:
     """The same stream, time, start and value in another body is a duplicate."""
-    first = store.metrics.write(make_gauge([(1, 1.0, "a"), (2, 2.0, "a")]))
-    second = store.metrics.write(make_gauge([(2, 2.0, "a"), (3, 3.0, "a")]))
+    store.metrics.write(make_gauge([(1, 1.0, "a"), (2, 2.0, "a")]))
+    store.metrics.write(make_gauge([(2, 2.0, "a"), (3, 3.0, "a")]))
 
     page = store.metrics.find(MetricQuery("memory", RANGE))
 
-    assert (first, second) == (WriteOutcome(2, 0), WriteOutcome(1, 1))
+    assert store.health().duplicates["metrics"] == 1
     assert [point.value for point in page.metrics[0].points] == [1.0, 2.0, 3.0]
     assert store.stats().data_points == 3
 
 
 def test_points_of_one_moment_with_different_content_are_all_stored(store: Store, make_gauge: MakeGauge) -> None:
     """Only a true copy is a duplicate: another value at the same time is another point, in one body or in two."""
-    first = store.metrics.write(make_gauge([(1, 1.0, "a"), (1, 2.0, "a"), (1, 1.0, "a")]))
-    second = store.metrics.write(make_gauge([(1, 3.0, "a"), (1, 2.0, "a")]))
+    store.metrics.write(make_gauge([(1, 1.0, "a"), (1, 2.0, "a"), (1, 1.0, "a")]))
+    store.metrics.write(make_gauge([(1, 3.0, "a"), (1, 2.0, "a")]))
 
     [metric] = store.metrics.find(MetricQuery("memory", RANGE)).metrics
 
-    assert (first, second) == (WriteOutcome(2, 1), WriteOutcome(1, 1))
+    assert store.health().duplicates["metrics"] == 2
     assert sorted(point.value for point in metric.points if isinstance(point.value, float)) == [1.0, 2.0, 3.0]
 
 
@@ -84,6 +84,19 @@ def test_a_point_that_is_no_number_is_kept(store: Store, make_gauge: MakeGauge) 
     [metric] = store.metrics.find(MetricQuery("memory", RANGE)).metrics
 
     assert [repr(point.value) for point in metric.points] == ["nan", "inf"]
+
+
+def test_points_are_found_in_all_segments(in_segments: Callable[..., Store], make_gauge: MakeGauge) -> None:
+    """A metric has its points from every segment in order; a limit cuts the oldest of all."""
+    store = in_segments(
+        make_gauge([(1, 1.0, "a"), (6, 6.0, "a")]), make_gauge([(4, 4.0, "b")]), make_gauge([(3, 3.0, "a")])
+    )
+
+    whole, cut = (store.metrics.find(MetricQuery("memory", RANGE, limit=limit)) for limit in (4, 2))
+
+    assert [point.value for metric in whole.metrics for point in metric.points] == [1.0, 3.0, 4.0, 6.0]
+    assert [point.value for metric in cut.metrics for point in metric.points] == [4.0, 6.0]
+    assert (whole.is_complete, cut.is_complete) == (True, False)
 
 
 def test_names_are_listed_by_service(store: Store, make_gauge: MakeGauge) -> None:

@@ -10,7 +10,7 @@ from builders import make_batch, make_span
 
 from apm_store.api import SchemaError, StoreError
 from apm_store.open import open_store
-from apm_store.sqlite.migrations import APPLICATION_ID, MIGRATIONS
+from apm_store.sqlite.migrations import CATALOGUE, Schema
 
 
 def _execute(path: Path, *statements: str) -> None:
@@ -27,7 +27,7 @@ def test_a_newer_database_is_refused(tmp_path: Path, read_only: bool) -> None:
     open_store(tmp_path).close()
     _execute(tmp_path / "spanwise.db", "PRAGMA user_version = 999")
 
-    with pytest.raises(SchemaError, match=rf"version 999.* up to {len(MIGRATIONS)}.*newer Spanwise"):
+    with pytest.raises(SchemaError, match=rf"version 999.* up to {len(CATALOGUE.steps)}.*newer Spanwise"):
         open_store(tmp_path, read_only=read_only)
 
 
@@ -78,7 +78,7 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
         connection.execute("no SQL")
 
     with monkeypatch.context() as patch:
-        patch.setattr("apm_store.sqlite.migrations.MIGRATIONS", (broken,))
+        patch.setattr("apm_store.sqlite.catalogue.CATALOGUE", Schema(CATALOGUE.application_id, (broken,)))
         with pytest.raises(StoreError, match="syntax error"):
             open_store(tmp_path)
 
@@ -88,7 +88,7 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     connection.close()
     assert "half" not in tables
-    assert application_id == APPLICATION_ID
+    assert application_id == CATALOGUE.application_id
 
 
 def test_opening_again_keeps_what_was_stored(tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine
+import pytest
+from sqlalchemy import MetaData, create_engine
 
+from apm_store.sqlite import schema as catalogue_schema
+from apm_store.sqlite import segment_schema
 from apm_store.sqlite.connections import connect_writer
-from apm_store.sqlite.schema import METADATA
+from apm_store.sqlite.migrations import CATALOGUE, SEGMENT, Schema
 
 
 def _shape(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -32,11 +35,18 @@ def _indexes(connection: sqlite3.Connection, table: str) -> set[Any]:
     return found
 
 
-def test_a_migrated_database_has_the_tables_of_the_metadata(tmp_path: Path) -> None:
-    """Migrating from nothing gives the tables, columns, types and indexes that schema.py declares."""
-    migrated = connect_writer(tmp_path / "migrated.db")
+@pytest.mark.parametrize(
+    ("schema", "metadata", "table"),
+    [(CATALOGUE, catalogue_schema.METADATA, "span_rollup"), (SEGMENT, segment_schema.METADATA, "block")],
+    ids=["catalogue", "segment"],
+)
+def test_a_migrated_database_has_the_tables_of_the_metadata(
+    tmp_path: Path, schema: Schema, metadata: MetaData, table: str
+) -> None:
+    """Migrating from nothing gives the tables, columns, types and indexes that are declared."""
+    migrated = connect_writer(tmp_path / "migrated.db", schema)
     engine = create_engine(f"sqlite:///{tmp_path / 'declared.db'}")
-    METADATA.create_all(engine)
+    metadata.create_all(engine)
     engine.dispose()
     declared = sqlite3.connect(tmp_path / "declared.db")
 
@@ -45,4 +55,4 @@ def test_a_migrated_database_has_the_tables_of_the_metadata(tmp_path: Path) -> N
     migrated.close()
     declared.close()
     assert shapes[0] == shapes[1]
-    assert "span" in shapes[0]
+    assert table in shapes[0]

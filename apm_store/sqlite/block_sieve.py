@@ -1,0 +1,68 @@
+"""Tells which blocks may hold spans that meet a query, and how long those last at most, before the blocks are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from apm_store.query import TraceQuery
+from apm_store.sqlite.dictionaries import OVERFLOW
+from apm_store.sqlite.reader import Snapshot
+from apm_store.sqlite.rollup_bounds import RollupBounds
+from apm_store.sqlite.segment_reader import BlockHead
+from apm_store.sqlite.span_attributes import tokens_of_pair
+from apm_store.sqlite.span_conditions import SpanConditions
+from apm_store.sqlite.token_filter import may_contain
+from apm_store.sqlite.write_traces import operation_token, service_token, statement_token
+
+_FILTER = "SELECT bits FROM block_filter WHERE block_id = ?"
+
+
+class BlockSieve:
+    """Rules out blocks by their zones, by the roll-ups of the catalogue, and by their filters."""
+
+    def __init__(self, snapshot: Snapshot, query: TraceQuery, conditions: SpanConditions) -> None:
+        self._snapshot = snapshot
+        self._conditions = conditions
+        has_rollup = conditions.operation_id is not None or conditions.statement_id is not None
+        self._rollups = RollupBounds(snapshot, conditions) if has_rollup else None
+        self._tokens = list(_alternatives(query)) if not conditions.is_entry else []
+
+    def bound_ns(self, head: BlockHead) -> int | None:
+        """How long a matching span of a block lasts at most, told cheaply; None when it cannot hold one."""
+        conditions = self._conditions
+        if head.last_ns < conditions.first_ns or head.first_ns > conditions.last_ns:
+            return None
+        bound: int | None = conditions.max_ns
+        if conditions.is_entry:
+            bound = max((zone.max_ns for zone in conditions.zones_of(head)), default=None)
+        elif self._rollups is not None:
+            bound = self._rollups.by_hour(head)
+        return bound if bound is None else min(bound, conditions.max_ns)
+
+    def close_bound_ns(self, head: BlockHead) -> int | None:
+        """The same, told more closely and at a higher price."""
+        if self._conditions.is_entry:
+            return self.bound_ns(head)
+        bound = self._conditions.max_ns if self._rollups is None else self._rollups.by_minute(head)
+        if bound is None or not self._may_contain(head):
+            return None
+        return min(bound, self._conditions.max_ns)
+
+    def _may_contain(self, head: BlockHead) -> bool:
+        """Whether the filter of a block lets it hold every token that is asked for; an open block has none."""
+        if head.is_open or not self._tokens:
+            return True
+        rows = self._snapshot.segment(head.segment_id).execute(_FILTER, (head.block_id,))
+        return not rows or all(any(may_contain(rows[0][0], token) for token in either) for either in self._tokens)
+
+
+def _alternatives(query: TraceQuery) -> Iterator[list[bytes]]:
+    """Sets of tokens; a block that holds matching spans has one of each. Names beyond the limits have none."""
+    if query.operation not in (None, OVERFLOW):
+        yield [operation_token(query.operation)]
+    if query.service not in (None, OVERFLOW):
+        yield [service_token(query.service)]
+    if query.statement_id not in (None, OVERFLOW):
+        yield [statement_token(query.statement_id)]
+    for pair in query.attributes:
+        yield tokens_of_pair(*pair)

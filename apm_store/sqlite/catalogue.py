@@ -1,0 +1,202 @@
+"""Writes the catalogue: names, roll-ups, counts, the list of segments, and how far their logs are contained in it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, replace
+from pathlib import Path
+
+from apm_store.model import Signal
+from apm_store.query import PruneEntry
+from apm_store.sqlite.block import CLIENT_ERROR, FAILED, OK, BlockSpan
+from apm_store.sqlite.connections import connect_writer
+from apm_store.sqlite.dictionaries import Dictionaries
+from apm_store.sqlite.edges import EdgePairing, EdgeRollup, Peer
+from apm_store.sqlite.migrations import CATALOGUE
+from apm_store.sqlite.rollups import MINUTE_S, SPAN_KEY, STATEMENT_KEY, Key, Rollup
+
+FILE_NAME = "spanwise.db"
+_NS_PER_MINUTE = MINUTE_S * 1_000_000_000
+_OUTCOMES = {OK: "ok", CLIENT_ERROR: "4xx", FAILED: "failed"}
+_ITEM_COLUMNS = {Signal.TRACES: "spans", Signal.METRICS: "data_points", Signal.LOGS: "log_records"}
+_SEE_SERVICE = (
+    "UPDATE service SET first_seen_ns = min(coalesce(first_seen_ns, ?1), ?1), "
+    "last_seen_ns = max(coalesce(last_seen_ns, ?2), ?2) WHERE id = ?3"
+)
+_SEE_SEGMENT = (
+    "UPDATE segment SET first_ns = min(coalesce(first_ns, ?1), ?1), last_ns = max(coalesce(last_ns, ?2), ?2), "
+    "first_received_ns = min(coalesce(first_received_ns, ?3), ?3), "
+    "last_received_ns = max(coalesce(last_received_ns, ?3), ?3) WHERE id = ?4"
+)
+_UPDATE_KEPT = (
+    "UPDATE segment SET spans = ?, first_ns = ?, last_ns = ?, first_received_ns = ?, last_received_ns = ? WHERE id = ?"
+)
+_PRUNE = "UPDATE counter SET pruned = pruned + ? WHERE name = ?"
+_NEWLY_PRUNED = "SELECT pruned - (SELECT coalesce(sum(spans), 0) FROM prune) FROM counter WHERE name = 'traces'"
+
+
+class Catalogue:
+    """The catalogue as its only writer sees it; a transaction is open from `begin` to `commit`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.connection = connect_writer(data_dir / FILE_NAME, CATALOGUE)
+        self.names = Dictionaries(self.connection)
+        self.edges = EdgePairing()
+        self._edge_rollup = EdgeRollup()
+        self._spans = Rollup("span_rollup", SPAN_KEY)
+        self._statements = Rollup("statement_rollup", STATEMENT_KEY)
+        self._services: dict[int, tuple[int, int]] = {}
+        self._counts: Counter[tuple[str, Signal, int]] = Counter()
+        self._segment_times: dict[int, tuple[int, int, int]] = {}
+        self.segment_id, self.seq = self.connection.execute("SELECT segment_id, seq FROM applied").fetchone()
+
+    def begin(self) -> None:
+        """Open a transaction, unless one is open."""
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
+
+    def add_segment(self, segment_id: int, created_ns: int, *, is_kept: bool = False) -> None:
+        """List a segment that was begun; nothing happens when it is listed already."""
+        row = (segment_id, created_ns, is_kept)
+        self.connection.execute("INSERT OR IGNORE INTO segment VALUES (?, ?, ?, 0, 0, 0, NULL, NULL, NULL, NULL)", row)
+
+    def set_kept(self, segment_id: int, spans: int, *times: int | None) -> None:
+        """List what a kept segment holds now; `times` are the columns from `first_ns` on. No transaction may be open.
+
+        Spans that are kept are not counted as pruned.
+        """
+        self.begin()
+        self.add_segment(segment_id, time.time_ns(), is_kept=True)
+        [(before,)] = self.connection.execute("SELECT spans FROM segment WHERE id = ?", (segment_id,))
+        self.connection.execute(_UPDATE_KEPT, (spans, *times, segment_id))
+        self.connection.execute(_PRUNE, (before - spans, Signal.TRACES.value))
+        self.connection.execute("COMMIT")
+
+    def forget_segment(self, segment_id: int, entry: PruneEntry) -> PruneEntry:
+        """Strike a segment from the list and note its removal; no transaction may be open.
+
+        The entry comes with all spans of the segment; it is returned, and noted, without those that were kept.
+        """
+        self.begin()
+        counts = {Signal.TRACES: entry.spans, Signal.LOGS: entry.log_records, Signal.METRICS: entry.data_points}
+        self.connection.executemany(_PRUNE, [(count, signal.value) for signal, count in counts.items()])
+        [(spans,)] = self.connection.execute(_NEWLY_PRUNED)
+        entry = replace(entry, spans=max(0, spans))
+        if any(counts.values()):
+            values = astuple(entry)
+            self.connection.execute(f"INSERT INTO prune VALUES (NULL{', ?' * len(values)})", values)  # noqa: S608 – question marks alone
+        self.connection.execute("DELETE FROM segment WHERE id = ?", (segment_id,))
+        self.connection.execute("UPDATE applied SET version = version + 1")
+        self.connection.execute("COMMIT")
+        return entry
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """Note for other processes what bounds the store."""
+        self.connection.execute("INSERT OR REPLACE INTO retention VALUES (1, ?)", (budget_bytes,))
+
+    def count_spans(self, spans: Iterable[BlockSpan]) -> None:
+        """Add new spans to the roll-ups."""
+        cells: defaultdict[Key, tuple[list[int], list[bytes]]] = defaultdict(_no_spans)
+        calls: defaultdict[Key, tuple[list[int], list[bytes]]] = defaultdict(_no_spans)
+        services = self._services
+        outcomes = _OUTCOMES
+        for (
+            trace_id,
+            _,
+            _,
+            start_ns,
+            duration_ns,
+            service_id,
+            operation_id,
+            kind,
+            result,
+            _,
+            call,
+            is_entry,
+            _,
+        ) in spans:
+            start_s = start_ns // _NS_PER_MINUTE * MINUTE_S
+            outcome = outcomes[result]
+            cell = cells[start_s, service_id, operation_id, kind, int(is_entry), outcome]
+            cell[0].append(duration_ns)
+            cell[1].append(trace_id)
+            if call:
+                cell = calls[start_s, service_id, call, outcome]
+                cell[0].append(duration_ns)
+                cell[1].append(trace_id)
+            seen = services.get(service_id)
+            if seen is None:
+                services[service_id] = (start_ns, start_ns)
+            elif not seen[0] <= start_ns <= seen[1]:
+                services[service_id] = (min(seen[0], start_ns), max(seen[1], start_ns))
+        for rollup, found in ((self._spans, cells), (self._statements, calls)):
+            for key, (durations_ns, trace_ids) in found.items():
+                rollup.add(key, durations_ns, trace_ids)
+
+    def count_again(self, span: BlockSpan, times: int) -> None:
+        """Add a span to the roll-ups that stands for more than itself, as often as that."""
+        start_s, outcome = span.start_ns // _NS_PER_MINUTE * MINUTE_S, _OUTCOMES[span.outcome]
+        key = (start_s, span.service_id, span.operation_id, span.kind, int(span.is_entry), outcome)
+        self._spans.add_again(key, span.duration_ns, times)
+        if span.statement_id:
+            self._statements.add_again((start_s, span.service_id, span.statement_id, outcome), span.duration_ns, times)
+
+    def count_edges(self, ends: Iterable[tuple[BlockSpan, Peer | None]], services: Mapping[int, str]) -> None:
+        """Pair the ends of edges among new spans; each comes with the peer that it names."""
+        add = self.edges.add
+        for span, peer in ends:
+            add(span, services[span.service_id], peer)
+
+    def count_items(self, signal: Signal, segment_id: int, stored: int, duplicates: int) -> None:
+        """Count items of one body."""
+        self._counts["stored", signal, segment_id] += stored
+        self._counts["duplicates", signal, segment_id] += duplicates
+
+    def see_body(self, segment_id: int, first_ns: int, last_ns: int, received_ns: int) -> None:
+        """Note between which times the items of a segment lie."""
+        seen = self._segment_times.get(segment_id, (first_ns, last_ns, received_ns))
+        self._segment_times[segment_id] = (min(seen[0], first_ns), max(seen[1], last_ns), received_ns)
+
+    def notice(self, state: str, text: str) -> None:
+        """Note what a person must know; outside of a transaction it is committed at once."""
+        self.connection.execute(
+            "INSERT INTO notice (time_ns, state, text) VALUES (?, ?, ?)", (time.time_ns(), state, text)
+        )
+
+    def commit(self, segment_id: int, seq: int, offset: int) -> None:
+        """Write what was gathered up to a body, behind which the log goes on at an offset, and commit it."""
+        self.begin()
+        execute, executemany = self.connection.execute, self.connection.executemany
+        executemany("INSERT OR IGNORE INTO minute VALUES (?)", [(start_s,) for start_s in self._spans.minutes()])
+        self._spans.flush(self.connection)
+        self._statements.flush(self.connection)
+        self._edge_rollup.flush(self.connection, self.names, self.edges.take())
+        self.names.write_notices(time.time_ns())
+        executemany(_SEE_SERVICE, [(*times, service_id) for service_id, times in self._services.items()])
+        for (column, signal, segment), items in self._counts.items():
+            execute(f"UPDATE counter SET {column} = {column} + ? WHERE name = ?", (items, signal.value))  # noqa: S608 – names from this file
+            if column == "stored":
+                name = _ITEM_COLUMNS[signal]
+                execute(f"UPDATE segment SET {name} = {name} + ? WHERE id = ?", (items, segment))  # noqa: S608 – names from this file
+        executemany(_SEE_SEGMENT, [(*times, segment) for segment, times in self._segment_times.items()])
+        position = (segment_id, seq, offset)
+        execute("UPDATE applied SET segment_id = ?, seq = ?, offset = ?, version = version + 1", position)
+        execute("COMMIT")
+        self.segment_id, self.seq = segment_id, seq
+        self._services, self._segment_times = {}, {}
+        self._counts.clear()
+
+    def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        """The rows of a SELECT."""
+        return self.connection.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is undone."""
+        self.connection.close()
+
+
+def _no_spans() -> tuple[list[int], list[bytes]]:
+    """Durations and trace ids of a roll-up cell."""
+    return [], []

@@ -1,0 +1,136 @@
+"""The conditions of a `TraceQuery` on a single span, as they are applied to blocks, without those on attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Table, select
+
+from apm_store.query import Outcome, TraceQuery
+from apm_store.sqlite.block import CLIENT_ERROR, FAILED, OK, Block, BlockSpan, Zone
+from apm_store.sqlite.bodies import MAX_INT, clamp
+from apm_store.sqlite.reader import Snapshot
+from apm_store.sqlite.schema import operation, service, statement
+from apm_store.sqlite.segment_reader import BlockHead
+
+OUTCOMES = {Outcome.OK: OK, Outcome.CLIENT_ERROR: CLIENT_ERROR, Outcome.FAILED: FAILED}
+
+
+class UnknownNameError(LookupError):
+    """A query names a service, operation or statement that no span has."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanConditions:
+    """What a span must be; None where it does not matter. Times and durations are bounds, both included.
+
+    `is_entry` asks for entry spans alone.
+    """
+
+    first_ns: int
+    last_ns: int
+    is_entry: bool
+    service_id: int | None
+    operation_id: int | None
+    statement_id: int | None
+    outcome: int | None
+    min_ns: int
+    max_ns: int
+
+    def zones_of(self, head: BlockHead) -> list[Zone]:
+        """The zones of a block in which entry spans may meet the conditions."""
+        return [
+            zone
+            for zone in head.zones
+            if self.service_id in (None, zone.service_id)
+            and self.outcome in (None, zone.outcome)
+            and zone.max_ns >= self.min_ns
+        ]
+
+    def meets(self, span: BlockSpan) -> bool:
+        """Whether a span meets the conditions."""
+        return (
+            self.first_ns <= span.start_ns <= self.last_ns
+            and (span.is_entry or not self.is_entry)
+            and self.service_id in (None, span.service_id)
+            and self.operation_id in (None, span.operation_id)
+            and self.statement_id in (None, span.statement_id)
+            and self.outcome in (None, span.outcome)
+            and self.min_ns <= span.duration_ns <= self.max_ns
+        )
+
+    def rows_of(self, head: BlockHead, block: Block) -> Sequence[int]:
+        """The rows of a block that meet the conditions."""
+        count = block.entry_count if self.is_entry else block.span_count
+        rows: Sequence[int] = range(count)
+        for column, wanted in (
+            (block.statement_id, self.statement_id),
+            (block.operation_id, self.operation_id),
+            (block.service_id, self.service_id),
+            (block.outcome, self.outcome),
+        ):
+            if wanted is not None:
+                rows = _equal(rows, column, wanted)
+        if head.first_ns < self.first_ns or head.last_ns > self.last_ns:
+            rows = _between(rows, block.start_ns, self.first_ns, self.last_ns)
+        if self.min_ns > 0 or self.max_ns < MAX_INT:
+            rows = _between(rows, block.duration_ns, self.min_ns, self.max_ns)
+        return rows
+
+
+def picked(column: Any, rows: Sequence[int]) -> list[int]:
+    """The values of a block's column at these rows, all of which are the first ones when they are a range."""
+    # A list is walked through much faster than a view is asked.
+    return column[: len(rows)].tolist() if isinstance(rows, range) else [column[row] for row in rows]
+
+
+def at_least(rows: Sequence[int], column: Any, least: int) -> list[int]:
+    """Those of some rows whose value in a column is as great as `least`."""
+    return [row for row, value in zip(rows, picked(column, rows), strict=True) if value >= least]
+
+
+def rows_with(values: list[int], wanted: int) -> list[int]:
+    """The places of a value that is rare: leaping from one to the next is faster than looking at each."""
+    found: list[int] = []
+    for _ in range(values.count(wanted)):
+        found.append(values.index(wanted, found[-1] + 1 if found else 0))
+    return found
+
+
+def _equal(rows: Sequence[int], column: Any, wanted: int) -> Sequence[int]:
+    values = picked(column, rows)
+    if isinstance(rows, range) and values.count(wanted) * 8 < len(values):
+        return rows_with(values, wanted)
+    return [row for row, value in zip(rows, values, strict=True) if value == wanted]
+
+
+def _between(rows: Sequence[int], column: Any, least: int, greatest: int) -> Sequence[int]:
+    return [row for row, value in zip(rows, picked(column, rows), strict=True) if least <= value <= greatest]
+
+
+def conditions_of(snapshot: Snapshot, query: TraceQuery) -> SpanConditions:
+    """The conditions of a query; raises UnknownNameError when nothing can meet them."""
+    is_entry = query.operation is None and query.statement_id is None and not query.attributes
+    return SpanConditions(
+        first_ns=max(0, query.time_range.start_ns),
+        last_ns=clamp(query.time_range.end_ns) - 1,
+        is_entry=is_entry,
+        service_id=_id_of(snapshot, service, service.c.name, query.service),
+        operation_id=_id_of(snapshot, operation, operation.c.name, query.operation),
+        statement_id=_id_of(snapshot, statement, statement.c.hash, query.statement_id),
+        outcome=None if query.outcome is None else OUTCOMES[query.outcome],
+        min_ns=max(0, query.min_duration_ns or 0),
+        max_ns=MAX_INT if query.max_duration_ns is None else clamp(query.max_duration_ns),
+    )
+
+
+def _id_of(snapshot: Snapshot, table: Table, column: Column[Any], wanted: str | None) -> int | None:
+    if wanted is None:
+        return None
+    rows = snapshot.rows(select(table.c.id).where(column == wanted))
+    if not rows:
+        raise UnknownNameError(wanted)
+    found: int = rows[0].id
+    return found

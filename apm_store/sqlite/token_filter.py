@@ -1,0 +1,77 @@
+"""Which attribute values a block can contain: a Bloom filter over its tokens.
+
+Every attribute of a span is one token, cut out of the request's bytes without decoding them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+_ATTRIBUTE = b"J"  # the tag of Span.attributes: field 9, length-delimited
+_BITS_PER_TOKEN = 12  # two probes: 2.4 % false positives at most
+_MIN_BITS = 1024
+
+
+def tokens_of(content: bytes) -> set[bytes]:
+    """The tokens of all span attributes in a trace request that is canonically serialised.
+
+    An attribute's bytes follow the tag "J" and begin with their length. Cutting at every "J" gives all of them, some
+    shortened by a "J" within, and a few pieces of other fields, which do no harm.
+    """
+    return tokens_in(set(content.split(_ATTRIBUTE)))
+
+
+def tokens_in(pieces: Iterable[bytes]) -> set[bytes]:
+    """The tokens among the pieces of a request."""
+    return {piece[: piece[0] + 1] for piece in pieces if piece}
+
+
+def token_of(attribute: bytes) -> bytes:
+    """The token under which `tokens_of` lists an attribute that is serialised as a KeyValue; b"" when it has none."""
+    piece = (_varint(len(attribute)) + attribute).split(_ATTRIBUTE)[0]
+    return piece[: piece[0] + 1] if piece else b""
+
+
+def canonical(request: Any, body: bytes) -> bytes:
+    """The body, or the request serialised anew if its sender wrote the fields in another form or order.
+
+    A sender writes all spans alike, so one span with attributes of each resource tells.
+    """
+    for group in request.resource_spans:
+        span = next((span for scope in group.scope_spans for span in scope.spans if span.attributes), None)
+        if span is not None and span.SerializeToString() not in body:
+            return bytes(request.SerializeToString())
+    return body
+
+
+def build_filter(tokens: Collection[bytes]) -> bytes:
+    """The filter of a block with these tokens; its length is a power of two."""
+    bits = max(_MIN_BITS, 1 << (len(tokens) * _BITS_PER_TOKEN - 1).bit_length())
+    mask = bits - 1
+    digits = bytearray(b"0") * bits  # as text, which is read as one number: cheaper than setting bits one by one
+    for checksum in set(map(zlib.crc32, tokens)):
+        digits[~checksum & mask] = 49
+        digits[~(checksum * 0x9E3779B1 >> 7) & mask] = 49
+    return int(digits, 2).to_bytes(bits // 8, "little")
+
+
+def may_contain(built: bytes, token: bytes) -> bool:
+    """Whether a block with this filter can have a token; an empty token is in every block."""
+    return not token or all(built[place >> 3] >> (place & 7) & 1 for place in _places(token, len(built) * 8 - 1))
+
+
+def _places(token: bytes, mask: int) -> Iterator[int]:
+    checksum = zlib.crc32(token)
+    yield checksum & mask
+    yield (checksum * 0x9E3779B1 >> 7) & mask
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,0 +1,184 @@
+"""Which bodies hold the spans of a trace, and the trace's summary; knows every span of the traces that are under way.
+
+A trace is written when it has been quiet for a while, and again when late spans come.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import orjson
+
+from apm_store.sqlite.block import FAILED, NO_PARENT, BlockSpan
+
+SETTLE_S = 10.0
+"""How long a trace must be quiet: twice the 5 s after which SDKs send what they gathered."""
+
+_MAX_UNSETTLED = 50_000  # about 60 MB at 8 spans each
+_PARAMETERS = 500
+_SELECT = "SELECT * FROM trace WHERE trace_id IN ({})"
+_REPLACE = "INSERT OR REPLACE INTO trace VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+SpanKey = tuple[bytes, int]
+"""Span id and kind: what tells the spans of a trace apart."""
+
+
+@dataclass(slots=True)
+class TraceState:
+    """One trace: where its spans lie, and what is known of them.
+
+    `bodies` maps the number of a body to how many spans and how many errors of the trace it holds.
+    """
+
+    first_ns: int = 1 << 63
+    last_ns: int = 0
+    root_service_id: int = 0
+    root_operation_id: int = 0
+    bodies: dict[int, list[int]] = field(default_factory=dict)
+    known: set[SpanKey] = field(default_factory=set)
+    first_block: int = 0
+    touched_s: float = 0.0
+
+    def add(self, span: BlockSpan) -> None:
+        """Take a new span in."""
+        _, _, parent_id, start_ns, duration_ns, service_id, operation_id, _, outcome, _, _, _, seq = span
+        self.first_ns = min(self.first_ns, start_ns)
+        self.last_ns = max(self.last_ns, start_ns + duration_ns)
+        if parent_id == NO_PARENT:
+            self.root_service_id, self.root_operation_id = service_id, operation_id
+        body = self.bodies.get(seq)
+        if body is None:
+            body = self.bodies[seq] = [0, 0]
+        body[0] += 1
+        if outcome == FAILED:
+            body[1] += 1
+
+    def row(self, trace_id: bytes) -> tuple[bytes | int, ...]:
+        """The trace as a row of its table."""
+        counts = self.bodies.values()
+        bodies = orjson.dumps([(seq, *body) for seq, body in self.bodies.items()])
+        last_ns = min(self.last_ns, (1 << 63) - 1)
+        root = (self.root_service_id, self.root_operation_id)
+        return (
+            trace_id,
+            self.first_ns,
+            last_ns,
+            sum(one[0] for one in counts),
+            sum(one[1] for one in counts),
+            *root,
+            bodies,
+        )
+
+
+class TraceDirectory:
+    """The traces of the segment that is being written; `connection` is the writer's to its index.
+
+    `span_keys(seqs, trace_id)` tells which spans of a trace lie in bodies of this segment; `is_known_before` does so
+    for the segment before.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, span_keys: Callable[[Iterable[int], bytes], Iterable[SpanKey]]
+    ) -> None:
+        self._connection = connection
+        self._span_keys = span_keys
+        self._traces: dict[bytes, TraceState] = {}
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def new_spans(
+        self,
+        spans: Sequence[BlockSpan],
+        block_id: int,
+        now_s: float,
+        known_elsewhere: Callable[[Sequence[bytes]], dict[bytes, set[SpanKey]]],
+    ) -> list[BlockSpan]:
+        """Those of a body's spans that no earlier body holds; they are taken in."""
+        traces = self._traces
+        trace_ids = dict.fromkeys([span[0] for span in spans])
+        missing = [trace_id for trace_id in trace_ids if trace_id not in traces]
+        if missing:
+            self._load(missing, known_elsewhere(missing), block_id)
+        new: list[BlockSpan] = []
+        for span in spans:
+            trace = traces[span[0]]
+            key = (span[1], span[7])  # span id and kind; by number, because this is done for every span
+            known = trace.known
+            if key not in known:
+                known.add(key)
+                trace.add(span)
+                new.append(span)
+        for trace_id in trace_ids:
+            traces[trace_id].touched_s = now_s
+        return new
+
+    def settle(self, now_s: float) -> None:
+        """Write the traces that have been quiet for long, and the oldest of too many, and let go of them."""
+        quiet = [trace_id for trace_id, trace in self._traces.items() if now_s - trace.touched_s >= SETTLE_S]
+        excess = len(self._traces) - len(quiet) - _MAX_UNSETTLED
+        if excess > 0:
+            gone = set(quiet)
+            quiet += islice((trace_id for trace_id in self._traces if trace_id not in gone), excess)
+        self._write(quiet)
+
+    def settle_all(self) -> None:
+        """Write every trace and let go of it."""
+        self._write(list(self._traces))
+
+    def first_unsettled_block(self, next_block: int) -> int:
+        """The first block in which spans of a trace may lie that is not written yet."""
+        return min((trace.first_block for trace in self._traces.values()), default=next_block)
+
+    def take_in(self, spans: Iterable[BlockSpan]) -> None:
+        """Take in spans that lie in blocks already, of which the table may know; settles at once."""
+        spans = list(spans)
+        rows = self._rows(list(dict.fromkeys(span.trace_id for span in spans)))
+        written = {trace_id: set(state.bodies) for trace_id, state in rows.items()}
+        for span in spans:
+            if span.seq not in written.get(span.trace_id, ()):
+                rows.setdefault(span.trace_id, TraceState()).add(span)
+        self._connection.executemany(_REPLACE, [state.row(trace_id) for trace_id, state in rows.items()])
+
+    def _write(self, trace_ids: Sequence[bytes]) -> None:
+        # A trace of which every span was a duplicate has no bodies of its own here.
+        rows = [(trace_id, self._traces.pop(trace_id)) for trace_id in trace_ids]
+        self._connection.executemany(_REPLACE, [state.row(trace_id) for trace_id, state in rows if state.bodies])
+
+    def _load(self, trace_ids: Sequence[bytes], elsewhere: dict[bytes, set[SpanKey]], block_id: int) -> None:
+        found = self._rows(trace_ids)
+        for trace_id in trace_ids:
+            state = found.get(trace_id)
+            if state is None:
+                state = TraceState()
+            else:
+                state.known.update(self._span_keys(state.bodies, trace_id))
+            if trace_id in elsewhere:
+                state.known |= elsewhere[trace_id]
+            state.first_block = block_id
+            self._traces[trace_id] = state
+
+    def _rows(self, trace_ids: Sequence[bytes]) -> dict[bytes, TraceState]:
+        return {row[0]: _state(row) for row in rows_of(self._connection, trace_ids)}
+
+
+def rows_of(connection: sqlite3.Connection, trace_ids: Sequence[bytes]) -> Iterable[tuple[bytes, ...]]:
+    """The rows of these traces in a segment's table."""
+    for at in range(0, len(trace_ids), _PARAMETERS):
+        chunk = trace_ids[at : at + _PARAMETERS]
+        yield from connection.execute(_SELECT.format(",".join("?" * len(chunk))), chunk)
+
+
+def bodies_of(row: Sequence[bytes]) -> list[int]:
+    """The numbers of the bodies in a row of the table."""
+    return [seq for seq, _, _ in orjson.loads(row[7])]
+
+
+def _state(row: Sequence[object]) -> TraceState:
+    _, first_ns, last_ns, _, _, service_id, operation_id, bodies = row
+    state = TraceState(first_ns, last_ns, service_id, operation_id)  # type: ignore[arg-type]  # the table is STRICT
+    state.bodies = {seq: [spans, errors] for seq, spans, errors in orjson.loads(bodies)}  # type: ignore[arg-type]
+    return state

@@ -1,0 +1,89 @@
+"""The store of a data directory for one command: to read beside whoever runs, or to write when nobody does."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from apm_collector.log_text import printable
+from apm_store.api import SchemaError, Store, StoreError
+from apm_store.open import open_store
+from spanwise.data_dir import LOCK_NAME, running_instance
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked; the message is one sentence for people."""
+
+
+def fail(message: str) -> int:
+    """Print why a command failed; give its exit status, 1."""
+    print(f"spanwise: {printable(message, 1000)}", file=sys.stderr)
+    return 1
+
+
+@contextlib.contextmanager
+def reading(data_dir: Path) -> Iterator[Store]:
+    """A store for reading only, also while Spanwise runs on it; raises CommandError where there is none."""
+    if not data_dir.is_dir():
+        raise CommandError(f"There is no data directory {data_dir}. Name another with --data.")
+    try:
+        store = open_store(data_dir, read_only=True)
+    except StoreError as error:
+        raise CommandError(_why(data_dir, error)) from error
+    try:
+        yield store
+    except StoreError as error:
+        raise CommandError(_why(data_dir, error)) from error
+    finally:
+        store.close()
+
+
+@contextlib.contextmanager
+def writing(data_dir: Path) -> Iterator[Store]:
+    """A store for writing while nobody else has it; raises CommandError, also when `spanwise up` began meanwhile."""
+    with _locked(data_dir):
+        try:
+            store = open_store(data_dir)
+        except StoreError as error:
+            raise CommandError(_why(data_dir, error)) from error
+        try:
+            yield store
+        except StoreError as error:
+            raise CommandError(_why(data_dir, error)) from error
+        finally:
+            store.close()
+
+
+def _why(data_dir: Path, error: StoreError) -> str:
+    if isinstance(error, SchemaError):
+        return f"The store in {data_dir} cannot be opened: {error}"
+    return str(error)
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory as `spanwise up` does; the lock file stays empty, as there are no addresses to tell."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise CommandError(f"{data_dir} cannot be used: {error.strerror}. Choose another with --data.") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = running_instance(data_dir)
+            who = f"Spanwise with pid {holder.pid}" if holder else "Another command"
+            raise CommandError(f"{who} writes to {data_dir} at this moment. Try again.") from error
+        os.ftruncate(fd, 0)
+        old_umask = os.umask(0o077)
+        try:
+            yield
+        finally:
+            os.umask(old_umask)
+    finally:
+        os.close(fd)
