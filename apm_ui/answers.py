@@ -13,7 +13,6 @@ from apm_analysis.red import ServiceRed
 from apm_analysis.slo.burn_rate import BurnWindow, RuleStatus, SloStatus, State
 from apm_analysis.slo.objective import Latency
 from apm_analysis.slo.projection import Projection
-from apm_analysis.slow_queries import SlowQuery
 from apm_analysis.trace_tree import TreeNode, build_tree
 from apm_store.model import AttributeValue, LogRecord, Span, SpanEvent, SpanKind, SpanLink, StatusCode
 from apm_store.query import Coverage, ServiceInfo, SpanRow, StatementCallers, TraceSummary
@@ -296,17 +295,17 @@ class CallerAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryAnswer:
-    """A database statement and who calls it, counted over the newest `sampled_calls`."""
+class CallersAnswer:
+    """Who calls a statement, most calls first, counted over the newest `sampled_calls` of `total_calls`."""
 
-    query: SlowQuery
     callers: list[CallerAnswer]
     sampled_calls: int
+    total_calls: int
 
     @classmethod
-    def of(cls, query: SlowQuery, found: StatementCallers) -> QueryAnswer:
-        """A ranked statement with its callers."""
-        return cls(query, [CallerAnswer(*caller) for caller in found.callers], found.sampled)
+    def of(cls, found: StatementCallers) -> CallersAnswer:
+        """The callers that the store found."""
+        return cls([CallerAnswer(*caller) for caller in found.callers], found.sampled, found.total)
 
 
 @dataclass(frozen=True, slots=True)

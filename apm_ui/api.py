@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 from apm_analysis.red import choose_step_ns, service_red
 from apm_analysis.slo.burn_rate import evaluate_all
 from apm_analysis.slo.openslo import load_objectives
-from apm_analysis.slow_queries import rank_slow_queries
+from apm_analysis.slow_queries import SlowQuery, rank_slow_queries
 from apm_analysis.trace_tree import build_tree
 from apm_store.api import StoreError
 from apm_store.query import (
@@ -32,12 +32,12 @@ from apm_store.query import (
     TraceQuery,
 )
 from apm_ui.answers import (
+    CallersAnswer,
     CoverageAnswer,
     FoundTrace,
     HealthAnswer,
     LogAnswer,
     ObjectiveAnswer,
-    QueryAnswer,
     ServiceAnswer,
     SlosAnswer,
     SpanAnswer,
@@ -152,7 +152,7 @@ _METRIC_PARAMETERS = (
     _SERVICE,
     *_RANGE,
     Parameter("step_s", "Seconds of a step; by default one that suits the range.", _STEP, _parse_step),
-    _limit(50),
+    _limit(20),
 )
 
 
@@ -212,12 +212,17 @@ def get_trace(sources: Sources, asked: dict[str, Any]) -> Answer:
 
 
 def list_queries(sources: Sources, asked: dict[str, Any]) -> Answer:
-    """Database statements, most total time first, and who calls them."""
+    """Database statements, most total time first."""
     time_range = asked["time_range"]
     ranked = rank_slow_queries(sources.store, time_range, asked["service"])
-    callers = partial(sources.store.traces.statement_callers, time_range=time_range)
-    queries = [QueryAnswer.of(query, callers(query.statement_id)) for query in ranked[: asked["limit"]]]
-    return Answer(queries, time_range, len(ranked))
+    return Answer(ranked[: asked["limit"]], time_range, len(ranked))
+
+
+def list_callers(sources: Sources, asked: dict[str, Any]) -> Answer:
+    """The entry operations under which a statement ran: read from raw spans, so asked for one by one."""
+    found = sources.store.traces.statement_callers(asked["statement_id"], asked["time_range"])
+    is_complete = found.sampled >= found.total
+    return Answer(CallersAnswer.of(found), asked["time_range"], len(found.callers), is_complete)
 
 
 def list_edges(sources: Sources, asked: dict[str, Any]) -> Answer:
@@ -274,7 +279,8 @@ ROUTES = (
     Route("/api/v1/services", "Services and their requests", list[ServiceAnswer], list_services, _RANGE),
     Route("/api/v1/traces", "Search traces", list[FoundTrace], find_traces, _TRACE_PARAMETERS),
     Route("/api/v1/traces/<trace_id>", "One trace in full", TraceAnswer, get_trace),
-    Route("/api/v1/queries", "Slow queries", list[QueryAnswer], list_queries, (_SERVICE, *_RANGE, _limit(20))),
+    Route("/api/v1/queries", "Slow queries", list[SlowQuery], list_queries, (_SERVICE, *_RANGE, _limit(20))),
+    Route("/api/v1/queries/<statement_id>/callers", "Who calls a statement", CallersAnswer, list_callers, _RANGE),
     Route("/api/v1/edges", "The service map: who calls whom", list[EdgeAnswer], list_edges, _RANGE),
     Route("/api/v1/metrics", "Names of metrics", list[str], list_metrics, (_SERVICE,)),
     Route("/api/v1/metrics/<path:name>", "One metric over time", list[SeriesAnswer], get_metric, _METRIC_PARAMETERS),

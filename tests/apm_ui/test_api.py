@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,12 +225,19 @@ def test_an_unknown_kind_is_given_as_its_number(store: Store, client: FlaskClien
 
 
 def test_queries_have_their_callers(filled: FlaskClient) -> None:
-    """A statement says who calls it, and the coverage how many statements there are."""
+    """A statement's id leads to who calls it, and the coverage says how many statements there are."""
     answer = get(filled, "/api/v1/queries", limit=5)
 
     (found,) = answer["data"]
-    assert (found["query"]["system"], found["query"]["count"], found["query"]["share_of_total"]) == ("postgresql", 1, 1)
-    assert found["callers"] == [{"service": "shop", "operation": "POST /checkout", "calls": 1}]
+    callers = get(filled, f"/api/v1/queries/{found['statement_id']}/callers")
+    assert (found["system"], found["count"], found["share_of_total"]) == ("postgresql", 1, 1)
+    assert callers["data"] == {
+        "callers": [{"service": "shop", "operation": "POST /checkout", "calls": 1}],
+        "sampled_calls": 1,
+        "total_calls": 1,
+    }
+    assert (callers["coverage"]["total"], callers["coverage"]["is_complete"]) == (1, True)
+    assert get(filled, "/api/v1/queries/unknown/callers")["data"]["callers"] == []
     assert answer["coverage"]["total"] == 1
     assert get(filled, "/api/v1/queries", service="web")["data"] == []
 
@@ -327,10 +335,10 @@ def test_answers_meet_their_schemas(request: pytest.FixtureRequest, which: str, 
     """What is served is what the OpenAPI document says, on an empty and on a filled store."""
     client = request.getfixturevalue(which)
     document = get(client, "/api/v1/openapi.json")
-    path = route.path.replace("<trace_id>", "{trace_id}").replace("<path:name>", "{name}")
+    path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.path)
     answers = document["paths"][path]["get"]["responses"]
 
-    answer = client.get(route.path.replace("<trace_id>", f"{1:032x}").replace("<path:name>", "queue/depth"))
+    answer = client.get(path.format(trace_id=f"{1:032x}", name="queue/depth", statement_id="unknown"))
 
     described = answers["200" if answer.status_code == 200 else "default"]["content"]["application/json"]["schema"]
     schema = {**described, "components": document["components"]}
