@@ -55,7 +55,7 @@ def _is_version_1(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as database:
             found: int = database.execute("PRAGMA application_id").fetchone()[0]
             return found == VERSION_1_ID
     except sqlite3.Error:

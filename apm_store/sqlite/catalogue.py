@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from apm_store.sqlite.connections import connect_writer
 from apm_store.sqlite.dictionaries import Dictionaries
 from apm_store.sqlite.edges import EdgePairing, EdgeRollup, Peer
 from apm_store.sqlite.migrations import CATALOGUE
-from apm_store.sqlite.rollups import MINUTE_S, SPAN_KEY, STATEMENT_KEY, Key, Rollup
+from apm_store.sqlite.rollups import MINUTE_S, SPAN_KEY, STATEMENT_KEY, Rollup
 
 FILE_NAME = "spanwise.db"
 _NS_PER_MINUTE = MINUTE_S * 1_000_000_000
@@ -42,6 +42,8 @@ class Catalogue:
 
     def __init__(self, data_dir: Path) -> None:
         self.connection = connect_writer(data_dir / FILE_NAME, CATALOGUE)
+        self.identity = (data_dir / FILE_NAME).stat().st_ino
+        """By which it is seen that another file took its place."""
         self.names = Dictionaries(self.connection)
         self.edges = EdgePairing()
         self._edge_rollup = EdgeRollup()
@@ -98,9 +100,7 @@ class Catalogue:
 
     def count_spans(self, spans: Iterable[BlockSpan]) -> None:
         """Add new spans to the roll-ups."""
-        cells: defaultdict[Key, tuple[list[int], list[bytes]]] = defaultdict(_no_spans)
-        calls: defaultdict[Key, tuple[list[int], list[bytes]]] = defaultdict(_no_spans)
-        services = self._services
+        cells, calls, services = self._spans.added, self._statements.added, self._services
         outcomes = _OUTCOMES
         for (
             trace_id,
@@ -119,21 +119,18 @@ class Catalogue:
         ) in spans:
             start_s = start_ns // _NS_PER_MINUTE * MINUTE_S
             outcome = outcomes[result]
-            cell = cells[start_s, service_id, operation_id, kind, int(is_entry), outcome]
-            cell[0].append(duration_ns)
-            cell[1].append(trace_id)
+            durations_ns, trace_ids = cells[start_s, service_id, operation_id, kind, is_entry, outcome]
+            durations_ns.append(duration_ns)
+            trace_ids.append(trace_id)
             if call:
-                cell = calls[start_s, service_id, call, outcome]
-                cell[0].append(duration_ns)
-                cell[1].append(trace_id)
+                durations_ns, trace_ids = calls[start_s, service_id, call, outcome]
+                durations_ns.append(duration_ns)
+                trace_ids.append(trace_id)
             seen = services.get(service_id)
             if seen is None:
                 services[service_id] = (start_ns, start_ns)
             elif not seen[0] <= start_ns <= seen[1]:
                 services[service_id] = (min(seen[0], start_ns), max(seen[1], start_ns))
-        for rollup, found in ((self._spans, cells), (self._statements, calls)):
-            for key, (durations_ns, trace_ids) in found.items():
-                rollup.add(key, durations_ns, trace_ids)
 
     def count_again(self, span: BlockSpan, times: int) -> None:
         """Add a span to the roll-ups that stands for more than itself, as often as that."""
@@ -195,8 +192,3 @@ class Catalogue:
     def close(self) -> None:
         """Let go of the file; what was not committed is undone."""
         self.connection.close()
-
-
-def _no_spans() -> tuple[list[int], list[bytes]]:
-    """Durations and trace ids of a roll-up cell."""
-    return [], []

@@ -32,15 +32,17 @@ class Condition:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         path = data_dir / _FILE_NAME
+        self._path = path
         if not path.exists():
             raise StoreError(
                 f"There is no database at {path}; start `spanwise up` first, or name another data directory."
             )
         try:
+            self._identity = path.stat().st_ino
             self._catalogue = connect_reader(path, CATALOGUE)
         except sqlite3.Error as error:
             raise SchemaError(f"{path} cannot be opened as a Spanwise database: {error}.") from error
-        self._newest: tuple[int, sqlite3.Connection] | None = None
+        self._newest: tuple[tuple[int, int], sqlite3.Connection] | None = None
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -72,7 +74,6 @@ class Condition:
         stored = {name: stored for name, stored, _, _ in counters}
         duplicates = {name: duplicates for name, _, duplicates, _ in counters}
         waiting, lag_s = _waiting(self._data_dir, segment_id, offset)
-        path = self._data_dir / _FILE_NAME
         commit_p50_ms, commit_p99_ms = writer.commit_ms() if writer is not None else (0.0, 0.0)
         return StoreHealth(
             accepted={name: stored[name] + duplicates[name] + waiting[name] for name in stored},
@@ -86,7 +87,8 @@ class Condition:
             bytes_on_disk=bytes_on_disk(self._data_dir),
             budget_bytes=budget[0][0] if budget else 0,
             disk_free_bytes=shutil.disk_usage(self._data_dir).free,
-            wal_bytes=wal_bytes(path) + sum(wal_bytes(one / "index.db") for one in segment_directories(self._data_dir)),
+            wal_bytes=wal_bytes(self._path)
+            + sum(wal_bytes(one / "index.db") for one in segment_directories(self._data_dir)),
             segments=segments,
             raw_since_ns=raw_since_ns,
             prunes=tuple(prunes),
@@ -106,9 +108,20 @@ class Condition:
         if self._is_closed:
             raise StoreClosedError
         try:
+            self._follow()
             return self._catalogue.execute(sql, values).fetchall()
+        except FileNotFoundError:
+            raise StoreError(f"The store's file {self._path} is gone.") from None
         except sqlite3.Error as error:
             raise StoreError(f"The store's counters could not be read: {error}.") from error
+
+    def _follow(self) -> None:
+        """Open the catalogue anew when it was built anew, which makes it another file."""
+        identity = self._path.stat().st_ino
+        if identity != self._identity:
+            opened = connect_reader(self._path, CATALOGUE)
+            self._catalogue.close()
+            self._catalogue, self._identity = opened, identity
 
     def _recent_spans(self) -> int:
         """How many spans came in lately, by the newest bodies of the newest segment."""
@@ -129,13 +142,14 @@ class Condition:
 
     def _newest_segment(self) -> sqlite3.Connection | None:
         ((newest,),) = self._rows("SELECT coalesce(max(id), 0) FROM segment WHERE is_kept = 0")
-        if self._newest is not None and self._newest[0] != newest:
+        files = SegmentFiles(self._data_dir, newest)
+        key = (newest, files.index.stat().st_ino if files.index.exists() else 0)
+        if self._newest is not None and self._newest[0] != key:
             self._newest[1].close()
             self._newest = None
-        files = SegmentFiles(self._data_dir, newest)
         if self._newest is None and files.index.exists():
             try:
-                self._newest = (newest, connect_reader(files.index, SEGMENT))
+                self._newest = (key, connect_reader(files.index, SEGMENT))
             except (sqlite3.Error, SchemaError):  # it is being made at this very moment
                 return None
         return self._newest[1] if self._newest is not None else None

@@ -32,7 +32,10 @@ class DiskGuard:
         self._path = data_dir / _FILE_NAME
         self._lock = threading.Lock()
         self._is_full = False
-        if not self._path.exists() and self.free_bytes() >= _MIN_FREE_BYTES:
+        free_bytes = self.free_bytes()
+        if self._path.exists() and free_bytes < _ROOM_BYTES:
+            self.found_full()  # databases cannot even be opened on a disk that is full to the last byte
+        elif not self._path.exists() and free_bytes >= _MIN_FREE_BYTES:
             self._make_reserve()
 
     @property

@@ -23,15 +23,14 @@ from apm_store.model import Signal
 from apm_store.otlp_decode import parse_request
 from apm_store.sqlite.bodies import digest_of
 from apm_store.sqlite.body_log import Frame
-from apm_store.sqlite.catalogue import FILE_NAME, Catalogue
 from apm_store.sqlite.disk_guard import DiskGuard, is_disk_full
-from apm_store.sqlite.migrations import SEGMENT
-from apm_store.sqlite.recovery import is_corruption, is_readable, set_aside_catalogue, set_aside_index
+from apm_store.sqlite.open_databases import OpenDatabases
+from apm_store.sqlite.recovery import is_corruption, is_readable
 from apm_store.sqlite.retention import PruneRequest, Upkeep
 from apm_store.sqlite.segment_index import SegmentIndex
 from apm_store.sqlite.segments import SegmentFiles, segment_ids
 from apm_store.sqlite.trace_directory import SpanKey
-from apm_store.sqlite.wal import MAX_WAL_BYTES, shrink_wal, wal_bytes
+from apm_store.sqlite.wal import MAX_WAL_BYTES
 from apm_store.sqlite.write_logs import INSERT_LOG_RECORD, log_record_rows
 from apm_store.sqlite.write_metrics import INSERT_DATA_POINT, data_point_rows
 from apm_store.sqlite.write_traces import read_spans
@@ -66,16 +65,13 @@ class Waiting:
     body: bytes | None = None
 
 
-class Indexer:
+class Indexer(OpenDatabases):
     """Indexes all segments of a data directory; `start` catches up with the logs before it returns."""
 
     def __init__(self, data_dir: Path, upkeep: Upkeep, guard: DiskGuard) -> None:
-        self._data_dir = data_dir
+        super().__init__(data_dir)
         self._upkeep = upkeep
         self._guard = guard
-        self._catalogue = self._open_catalogue(is_thorough=False)
-        self._current: SegmentIndex | None = None
-        self._previous: SegmentIndex | None = None
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
         self._unflushed: Counter[Signal] = Counter()
@@ -115,10 +111,11 @@ class Indexer:
             if self._is_closed:
                 self._upkeep.cancel()
 
-    @property
-    def catalogue(self) -> Catalogue:
-        """The catalogue, for the indexer's thread alone."""
-        return self._catalogue
+    def hurry(self) -> None:
+        """Look at the bounds at once: the disk is full."""
+        self._upkeep.hurry()
+        with self._changed:
+            self._changed.notify_all()
 
     @property
     def position(self) -> Position:
@@ -141,18 +138,12 @@ class Indexer:
         """Close a segment that is to be dropped, if it is open."""
         if self._current is not None and self._current.files.segment_id == segment_id:
             self._finish()
-            self._current.close()
-            self._current = None
-        if self._previous is not None and self._previous.files.segment_id == segment_id:
-            self._previous.close()
-            self._previous = None
+        self._close_segment(segment_id)
 
     def shrink_wal(self) -> None:
         """Empty the write-ahead logs, unless somebody reads from them."""
         self.flush()
-        for one in (self._catalogue, self._current):
-            if one is not None:
-                shrink_wal(one.connection)
+        self._shrink_wal()
 
     def catch_up(self, timeout_s: float) -> None:
         """Return when all that was put before can be found, or the time is over."""
@@ -195,6 +186,7 @@ class Indexer:
                 self._flush_if_due()
                 if self._is_closed and not self._waiting:
                     self._finish()
+                    self.shrink_wal()
                     return
                 self._upkeep.work(self)
             except (sqlite3.Error, OSError, StoreError) as error:
@@ -260,14 +252,7 @@ class Indexer:
         if self._current is not None and self._current.files.segment_id == segment_id:
             return
         self._finish()
-        if self._previous is not None:
-            self._previous.close()
-        self._previous, self._current = self._current, None
-        self._catalogue.begin()
-        files = SegmentFiles(self._data_dir, segment_id)
-        self._note("warn", set_aside_index(files.index, SEGMENT, is_thorough=self._is_corrupt))
-        self._current = SegmentIndex(files)
-        self._catalogue.add_segment(segment_id, time.time_ns())
+        self._open_segment(segment_id)
 
     def _resume(self) -> None:
         """Take up every segment that is not wholly indexed, and the last one in any case."""
@@ -306,31 +291,16 @@ class Indexer:
             self._catalogue.notice("warn", f"{skipped:,} bytes of {path} are damaged and were left out.")
         self._flush()
 
-    def _open_catalogue(self, *, is_thorough: bool) -> Catalogue:
-        said = set_aside_catalogue(self._data_dir / FILE_NAME, is_thorough=is_thorough)
-        self._is_corrupt = is_thorough
-        self._catalogue = Catalogue(self._data_dir)
-        self._note("critical", said)
-        return self._catalogue
-
-    def _note(self, state: str, text: str | None) -> None:
-        if text is not None:
-            self._catalogue.notice(state, text)
-
     def _await_wal(self) -> None:
         """Write nothing while a reader keeps a write-ahead log from being emptied."""
-        paths = [self._data_dir / FILE_NAME]
-        if self._current is not None:
-            paths.append(self._current.files.index)
-        is_told = False
-        while max(map(wal_bytes, paths)) > MAX_WAL_BYTES:
+        wait_s = 0.0
+        while self._longest_wal() > MAX_WAL_BYTES and not self._is_closed:
             self.shrink_wal()
-            with self._changed:
-                if self._is_closed or self._changed.wait_for(lambda: self._is_closed, _WAL_RETRY_S if is_told else 0):
-                    return
-            if not is_told:
+            if wait_s:
                 _log.warning("Somebody has been reading the store for long; until that ends, new data is not found.")
-            is_told = True
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed, wait_s)
+            wait_s = min(8.0, wait_s * 2 or _WAL_RETRY_S)
 
     def _recover(self, is_corrupt: bool) -> bool:
         """Begin anew from what is committed, as often as it takes; False when the indexer is closed meanwhile."""
@@ -351,12 +321,6 @@ class Indexer:
                 is_corrupt |= is_corruption(error)
             else:
                 return True
-
-    def _let_go(self) -> None:
-        for opened in (self._current, self._previous, self._catalogue):
-            if opened is not None:
-                opened.close()
-        self._current = self._previous = None
 
     def _index(self, frame: Frame, request: Any, body: bytes | None) -> None:
         """Index one body, unless it is; what cannot be understood stays in the log and is told of."""

@@ -13,6 +13,7 @@ from apm_store.sqlite.bodies import MAX_INT, clamp, item_id
 from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.schema import service
 from apm_store.sqlite.segment_reader import SegmentSnapshot
+from apm_store.sqlite.span_rows import id_bytes
 
 _Place = tuple[int, int, int]
 """Time of a log record, then its segment and its id there: the greatest is the newest."""
@@ -52,9 +53,9 @@ def _conditions(query: LogQuery, service_id: int | None, since_ns: int) -> tuple
         wanted["time_ns >= ?"] = max(since_ns, clamp(query.time_range.start_ns))
         wanted["time_ns < ?"] = clamp(query.time_range.end_ns)
     if query.trace_id is not None:
-        wanted["trace_id = ?"] = _id_bytes(query.trace_id)
+        wanted["trace_id = ?"] = id_bytes(query.trace_id)
     if query.span_id is not None:
-        wanted["span_id = ?"] = _id_bytes(query.span_id)
+        wanted["span_id = ?"] = id_bytes(query.span_id)
     if service_id is not None:
         wanted["service_id = ?"] = service_id
     if query.min_severity_number > 0:
@@ -72,11 +73,3 @@ def _records(snapshot: Snapshot, segment: SegmentSnapshot, places: Iterable[_Pla
             item = item_id(seq, position)
             records[times[item], segment.segment_id, item] = record
     return records
-
-
-def _id_bytes(hex_id: str) -> bytes:
-    """The bytes of a hexadecimal id; those of no stored id when it is none."""
-    try:
-        return bytes.fromhex(hex_id)
-    except ValueError:
-        return b""

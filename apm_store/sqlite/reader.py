@@ -158,12 +158,14 @@ class Reader:
 
     def __init__(self, data_dir: Path, limit_s: float) -> None:
         self._data_dir = data_dir
+        self._path = data_dir / "spanwise.db"
+        self._identity = 0
         self._limit_s = limit_s
         self._segments = SegmentPool()
         self._cache = BlockCache()
         self.engine = create_engine(
             "sqlite://",
-            creator=partial(connect_reader, data_dir / "spanwise.db", CATALOGUE),
+            creator=partial(connect_reader, self._path, CATALOGUE),
             poolclass=QueuePool,
             pool_size=4,
             max_overflow=12,
@@ -173,6 +175,7 @@ class Reader:
     @contextmanager
     def snapshot(self, patience: float = 1.0) -> Iterator[Snapshot]:
         """A view of the store that does not change while it is used; `patience` stretches the time limit."""
+        self._follow()
         try:
             connection = self.engine.connect()
         except PoolTimeoutError as error:
@@ -189,6 +192,16 @@ class Reader:
             finally:
                 driver.set_progress_handler(None, 0)
                 snapshot.end()
+
+    def _follow(self) -> None:
+        """Let go of a catalogue that was set aside and built anew, which makes it another file."""
+        try:
+            identity = self._path.stat().st_ino
+        except FileNotFoundError:
+            raise StoreError(f"The store's file {self._path} is gone.") from None
+        if identity != self._identity:
+            self._identity = identity
+            self.engine.dispose()
 
     def close(self) -> None:
         """Close every connection."""

@@ -57,8 +57,8 @@ def fault_of(path: Path, schema: Schema, is_thorough: bool) -> str | None:
     """What is wrong with a database; None when it can be used, or is empty. Raises SchemaError for a newer one."""
     if path.is_dir():
         return "it is a directory"
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
+    try:  # mode=rw: the WAL that a killed process left can only be read by one who may write
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True)) as connection:
             if is_newer(connection, schema):
                 raise SchemaError(f"{path} was written by a newer Spanwise; use that, or another data directory.")
             [(version,)] = connection.execute("PRAGMA user_version")

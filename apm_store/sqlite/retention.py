@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Generator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from apm_store.api import StoreError
+from apm_store.api import StoreError, StoreFullError
 from apm_store.query import PruneEntry, Retention
 from apm_store.sqlite.catalogue import Catalogue
 from apm_store.sqlite.condition import bytes_on_disk
@@ -32,6 +33,7 @@ CHECK_S = 10.0
 
 MAX_BUDGET_BYTES = 5_000_000_000
 _STEP_S = 0.05
+_NOTICE_S = 3_600.0
 _KEPT_SHARE = 10  # a tenth of the budget, and of each segment
 _KEPT_SEGMENTS = 4
 _SEGMENTS = "SELECT id, spans, log_records, data_points, first_ns, last_ns, last_received_ns FROM segment "
@@ -81,6 +83,10 @@ class Host(Protocol):
         """Finish and close a segment, if it is open."""
         ...
 
+    def check_files(self) -> None:
+        """Raise OSError when a database that is open was removed or replaced."""
+        ...
+
     def shrink_wal(self) -> None:
         """Empty the write-ahead logs, if nobody reads from them."""
         ...
@@ -99,7 +105,7 @@ class Upkeep:
         self._clock = SteadyClock()
         self._due_s = time.monotonic() + CHECK_S
         self._task: Generator[None, None, None] | None = None
-        self._told: set[str] = set()
+        self._told: dict[str, float] = {}  # until when each state need not be told again
         self._requests: list[PruneRequest] = []
         self._lock = threading.Lock()
 
@@ -192,6 +198,9 @@ class Upkeep:
         return rows[0] if rows and bytes_on_disk(self._data_dir) > request.to_bytes else None
 
     def _check(self, host: Host) -> Generator[None, None, None]:
+        host.check_files()
+        with suppress(StoreFullError):
+            self._guard.check()
         self._tell(host)
         self._guard.renew_reserve()
         if bytes_on_disk(self._data_dir) > self.budget_bytes:
@@ -271,7 +280,7 @@ class Upkeep:
         return catalogue.forget_segment(row.segment_id, entry)
 
     def _tell(self, host: Host) -> None:
-        """Say once that the disk is full, or nearly; again when it was not in between."""
+        """Say that the disk is full, or nearly; at most once an hour."""
         is_full, is_low = self._guard.is_full, self._guard.is_low()
         free = f"{self._guard.free_bytes() / 1e6:,.0f} MB"
         notices = (
@@ -279,12 +288,10 @@ class Upkeep:
             (is_low and not is_full, "warn", f"The disk has only {free} left: the oldest raw data is being removed."),
         )
         for is_so, state, text in notices:
-            if is_so and state not in self._told:
+            if is_so and time.monotonic() >= self._told.get(state, 0.0):
                 host.flush()
                 host.catalogue.notice(state, text)
-                self._told.add(state)
-            elif not is_low and not is_full:
-                self._told.discard(state)
+                self._told[state] = time.monotonic() + _NOTICE_S
 
 
 def default_budget(data_dir: Path, guard: DiskGuard) -> int:

@@ -34,6 +34,8 @@ class SegmentIndex:
         self.files = files
         self.log = LogReader(files.log)
         self.connection = connect_writer(files.index, SEGMENT)
+        self.identity = files.index.stat().st_ino
+        """By which it is seen that another file took its place."""
         self._bodies: OrderedDict[int, TracesOfBody] = OrderedDict()
         self._spans: list[BlockSpan] = []
         self._tokens: set[bytes] = set()

@@ -78,7 +78,7 @@ class SpanFacts:
         if _BROKEN in used.values():
             used |= self._used_among(_mend(cut, {piece for piece, one in used.items() if one == _BROKEN}))
         get = used.get
-        found = [tuple(filter(None, map(get, row))) for row in cut]
+        found: list[tuple[_Used, ...]] = [tuple(filter(None, map(get, row))) for row in cut]
         facts = self._facts_among(set(found))
         return [facts[picked] for picked in found], pieces
 

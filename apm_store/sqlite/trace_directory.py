@@ -17,7 +17,7 @@ from apm_store.sqlite.block import FAILED, NO_PARENT, BlockSpan
 SETTLE_S = 10.0
 """How long a trace must be quiet: twice the 5 s after which SDKs send what they gathered."""
 
-_MAX_UNSETTLED = 50_000  # about 60 MB at 8 spans each
+_MAX_UNSETTLED = 50_000  # about 120 MB at 8 spans each
 _PARAMETERS = 500
 _SELECT = "SELECT * FROM trace WHERE trace_id IN ({})"
 _REPLACE = "INSERT OR REPLACE INTO trace VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -45,8 +45,10 @@ class TraceState:
     def add(self, span: BlockSpan) -> None:
         """Take a new span in."""
         _, _, parent_id, start_ns, duration_ns, service_id, operation_id, _, outcome, _, _, _, seq = span
-        self.first_ns = min(self.first_ns, start_ns)
-        self.last_ns = max(self.last_ns, start_ns + duration_ns)
+        if start_ns < self.first_ns:  # noqa: PLR1730 – this is done for every span, and min() costs three times as much
+            self.first_ns = start_ns
+        if start_ns + duration_ns > self.last_ns:  # noqa: PLR1730 – likewise
+            self.last_ns = start_ns + duration_ns
         if parent_id == NO_PARENT:
             self.root_service_id, self.root_operation_id = service_id, operation_id
         body = self.bodies.get(seq)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import compress, count, repeat
 from operator import attrgetter, sub
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from apm_store.fingerprint import Statement
 from apm_store.model import Signal, SpanKind, StatusCode
@@ -23,12 +23,11 @@ _SERVER, _CONSUMER = int(SpanKind.SERVER), int(SpanKind.CONSUMER)
 _ENTRY_KINDS = (_SERVER, _CONSUMER)
 _CALLING_KINDS = (int(SpanKind.CLIENT), int(SpanKind.PRODUCER), _CONSUMER)
 _ERROR = int(StatusCode.ERROR)
-_ERROR_CODE = bytes((0x18, _ERROR))  # of Status.code: field 3, varint
 _PARENT_IS_REMOTE = 0x300  # flags: "is_remote is known" (0x100) and "is_remote" (0x200)
-_SAMPLED = b"th:"  # in the trace state of a sampled span
 _FACTS = SpanFacts()  # for the one thread that indexes
 _Key = TypeVar("_Key")
 _new_tuple = tuple.__new__
+_trace_state = attrgetter("trace_state")
 _fields = attrgetter(
     "trace_id",
     "span_id",
@@ -38,6 +37,7 @@ _fields = attrgetter(
     "start_time_unix_nano",
     "end_time_unix_nano",
     "flags",
+    "status.code",
 )
 
 
@@ -74,9 +74,8 @@ class RequestSpans:
 
 def read_spans(names: Names, request: Any, body: bytes, seq: int, received_ns: int) -> RequestSpans:
     """All spans of a trace request whose serialised form is `body`."""
-    content = canonical(request, body)
     found = RequestSpans()
-    reader = _Reader(names, found, content, seq, received_ns)
+    reader = _Reader(names, found, canonical(request, body), seq, received_ns)
     for group in request.resource_spans:
         found.tokens.update(token_of(pair.SerializeToString()) for pair in group.resource.attributes)
         service = decode_resource(group).service_name
@@ -85,11 +84,7 @@ def read_spans(names: Names, request: Any, body: bytes, seq: int, received_ns: i
         found.tokens.add(service_token(service))
         for scope in group.scope_spans:
             if scope.spans:
-                first = len(found.spans)
                 reader.read_scope(scope, service_id)
-                if _SAMPLED in content:
-                    weights = (weight_of(span.trace_state, span.span_id) for span in scope.spans)
-                    found.weights |= {index: weight for index, weight in enumerate(weights, first) if weight != 1}
     for index in list(reader.seen_twice()):
         found.spans[index] = found.spans[index]._replace(statement_id=0)
     return found
@@ -125,6 +120,29 @@ def service_token(name: str) -> bytes:
     return b"r" + name.encode()
 
 
+class _Calls(NamedTuple):
+    """Columns of the spans of one scope, beginning at position `first`; statement 0 is no database call."""
+
+    scope: str
+    first: int
+    statement_ids: Sequence[int]
+    span_ids: Sequence[bytes]
+    parents: Sequence[bytes]
+
+
+def _may_see_twice(scopes: Iterable[_Calls]) -> bool:
+    """Whether a call is the parent of another, or a statement comes from two scopes; far cheaper than looking."""
+    span_ids: set[bytes] = set()
+    parents: set[bytes] = set()
+    scope_of: dict[int, str] = {}
+    for one in scopes:
+        span_ids.update(compress(one.span_ids, one.statement_ids))
+        parents.update(compress(one.parents, one.statement_ids))
+        if any(scope_of.setdefault(statement, one.scope) != one.scope for statement in set(one.statement_ids) - {0}):
+            return True
+    return not span_ids.isdisjoint(parents)
+
+
 class _Reader:
     """Walks the spans of one request, column by column: a loop over spans would cost twice as much."""
 
@@ -135,20 +153,23 @@ class _Reader:
         self._at = 0
         self._seq = seq
         self._received_ns = received_ns
-        self._calls: list[tuple[range, str]] = []
+        self._calls: list[_Calls] = []
 
     def read_scope(self, scope: Any, service_id: int) -> None:
         """Add the spans of one scope."""
         messages, first = list(scope.spans), len(self._found.spans)
-        trace_ids, span_ids, parents, names, kinds, starts, ends, flags = zip(*map(_fields, messages), strict=True)
+        columns = zip(*map(_fields, messages), strict=True)
+        trace_ids, span_ids, parents, names, kinds, starts, ends, flags, status = columns
         places = self._places(trace_ids, span_ids, messages[-1].ByteSize())
         facts, pieces = _FACTS.read(places)
         self._found.tokens |= tokens_in(pieces)
         http = [one.http_status for one in facts]
         statement_ids = _ids(facts, self._statement_id)
-        if any(statement_ids):
-            self._calls.append((range(first, first + len(messages)), scope.scope.name))
-        columns = (
+        self._calls.append(_Calls(scope.scope.name, first, statement_ids, span_ids, parents))
+        if any(map(_trace_state, messages)):
+            weights = (weight_of(message.trace_state, message.span_id) for message in messages)
+            self._found.weights |= {index: weight for index, weight in enumerate(weights, first) if weight != 1}
+        rows = zip(
             trace_ids,
             span_ids,
             [parent or NO_PARENT for parent in parents],
@@ -156,13 +177,13 @@ class _Reader:
             repeat(service_id),
             _ids(names, lambda name: self._operation_id(name, service_id)),
             kinds,
-            map(_outcome, _have_failed(messages, places), kinds, http),
+            map(_outcome, status, kinds, http),
             http,
             statement_ids,
             map(_is_entry, kinds, parents, flags),
             repeat(self._seq),
         )
-        self._found.spans += map(_new_tuple, repeat(BlockSpan), zip(*columns, strict=False))
+        self._found.spans += map(_new_tuple, repeat(BlockSpan), rows)
         self._found.ends += [
             (index, one.peer if kind in _CALLING_KINDS else None)
             for index, (kind, one) in enumerate(zip(kinds, facts, strict=True), first)
@@ -171,17 +192,12 @@ class _Reader:
 
     def seen_twice(self) -> Iterable[int]:
         """The positions of the database calls that two instrumentations saw."""
-        spans = self._found.spans
-        calls = [(index, scope) for indexes, scope in self._calls for index in indexes if spans[index].statement_id]
-        if self._may_see_twice(calls):
-            yield from seen_twice([_call(index, spans[index], scope) for index, scope in calls])
-
-    def _may_see_twice(self, calls: Sequence[tuple[int, str]]) -> bool:
-        """Whether a call is the parent of another, or a statement comes from two scopes; a twentieth of looking."""
-        spans = [self._found.spans[index] for index, _ in calls]
-        statements = {(span.statement_id, scope) for span, (_, scope) in zip(spans, calls, strict=True)}
-        is_shared = len({statement_id for statement_id, _ in statements}) < len(statements)
-        return is_shared or not {span.span_id for span in spans}.isdisjoint([span.parent_span_id for span in spans])
+        spans, calls = self._found.spans, self._calls
+        if not _may_see_twice(calls):
+            return ()
+        return seen_twice(
+            _call(at, spans[at], one.scope) for one in calls for at in compress(count(one.first), one.statement_ids)
+        )
 
     def _places(self, trace_ids: Iterable[bytes], span_ids: Iterable[bytes], last_size: int) -> list[bytes]:
         """The bytes of each span, from its trace id on."""
@@ -218,14 +234,8 @@ def _ids(keys: Sequence[_Key], id_of: Callable[[_Key], int]) -> list[int]:
     return [ids[key] for key in keys]
 
 
-def _have_failed(messages: Iterable[Any], places: Iterable[bytes]) -> list[bool]:
-    """Which spans have the status "error"; only where its bytes are found is it read, for it is a message of its own."""
-    pairs = zip(messages, places, strict=True)
-    return [_ERROR_CODE in place and message.status.code == _ERROR for message, place in pairs]
-
-
-def _outcome(has_failed: bool, kind: int, http_status: int) -> int:
-    if has_failed:
+def _outcome(status: int, kind: int, http_status: int) -> int:
+    if status == _ERROR:
         return FAILED
     return CLIENT_ERROR if kind == _SERVER and 400 <= http_status < 500 else OK
 

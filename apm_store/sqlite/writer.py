@@ -171,7 +171,7 @@ class Writer:
         except (StoreError, OSError) as error:
             if is_disk_full(error):
                 self._guard.found_full()
-                self._upkeep.hurry()
+                self.indexer.hurry()
                 error = StoreFullError()
             failure = error if isinstance(error, StoreError) else StoreError(f"The store could not write: {error}.")
             for job in jobs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from apm_store.api import Store
 from apm_store.open import open_store
 from apm_store.query import HOUR_NS, MINUTE_NS, Coverage, GroupBy, SpanAggregate, StatementAggregate, TimeRange
 from apm_store.sketch import RELATIVE_ERROR
+from apm_store.sqlite.connections import connect_writer
+from apm_store.sqlite.migrations import CATALOGUE
 
 BASE_NS = 480_000 * HOUR_NS
 
@@ -232,6 +235,21 @@ def test_coverage_counts_minutes_with_spans(store: Store) -> None:
 
     assert empty == Coverage(TimeRange(0, HOUR_NS), None, None, 0, 60)
     assert found == Coverage(asked, 5 * MINUTE_NS + 1, 3 * HOUR_NS, 2, 55)
+
+
+def test_coverage_says_since_when_raw_data_is_whole(tmp_path: Path) -> None:
+    """It begins behind the latest time that was ever removed; what lay in the future then does not count."""
+    data_dir = tmp_path / "data"
+    open_store(data_dir).close()
+    with closing(connect_writer(data_dir / "spanwise.db", CATALOGUE)) as connection:
+        for last_ns in (700, 500, 2**63 - 1):
+            row = (1_000, "size", 0, last_ns, 1, 0, 0, 1, 0)
+            connection.execute("INSERT INTO prune VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            store = open_store(data_dir, read_only=True)
+            found = store.traces.coverage(TimeRange(0, HOUR_NS)).raw_since_ns
+            store.close()
+
+            assert found == (1_001 if last_ns > 1_000 else 701)
 
 
 def test_services_keep_their_slots_and_times(store: Store) -> None:

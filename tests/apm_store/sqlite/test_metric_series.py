@@ -237,4 +237,3 @@ def test_a_day_of_twenty_streams_is_answered_quickly(tmp_path: Path) -> None:
 
     assert [len(one.steps) for one in page.series] == [288] * 20
     assert took_s < 1.0
-    print(f"one metric over a day: {took_s * 1e3:.0f} ms")

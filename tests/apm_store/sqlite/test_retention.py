@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from apm_store.sqlite.steady_clock import SteadyClock
 
 EVER = TimeRange(0, 2**63)
 SMALL = 8 * 1024
+YESTERDAY_NS = time.time_ns() - 86_400 * SECOND
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +66,7 @@ def _batch(number: int, count: int = 50, name: str = "GET /", **overrides: objec
             trace=number,
             span=number * 1000 + i,
             parent=0 if i == 0 else number * 1000,
-            start_ns=number * SECOND,
+            start_ns=YESTERDAY_NS + number * SECOND,
             attributes={"key": dice.randbytes(32).hex()},
             **({"duration_ns": MS, **overrides} if i == 0 else {"duration_ns": MS}),  # type: ignore[arg-type]
         )
@@ -86,6 +90,14 @@ def _health(store: Store) -> StoreHealth:
     return store.health()
 
 
+def _found(store: Store) -> int:
+    return store.traces.find(TraceQuery(EVER, limit=1)).total
+
+
+def _pruned(store: Store) -> int:
+    return sum(entry.spans for entry in store.health().prunes)
+
+
 def test_the_oldest_segments_go_when_the_budget_is_exceeded(opened: Callable[..., Store], tmp_path: Path) -> None:
     """Of a stream of traces the newest stay, the directory fits the budget, and every span is accounted for."""
     budget = 1_500_000
@@ -94,14 +106,13 @@ def test_the_oldest_segments_go_when_the_budget_is_exceeded(opened: Callable[...
         store.traces.write(_batch(number))
     wait_until(lambda: bytes_on_disk(tmp_path / "data") <= budget)
 
+    wait_until(lambda: store.stats().spans == _found(store) * 50)
+    wait_until(lambda: store.stats().spans + _pruned(store) == 300 * 50)
     health = _health(store)
-    held = store.stats().spans
     assert store.traces.get(f"{300:032x}")
     assert health.budget_bytes == budget
     assert {entry.reason for entry in health.prunes} == {"size"}
     assert health.stored["traces"] == 300 * 50
-    assert held + sum(entry.spans for entry in health.prunes) == 300 * 50
-    assert held == store.traces.find(TraceQuery(EVER, limit=1000)).total * 50
     assert health.raw_since_ns == store.traces.coverage(EVER).raw_since_ns
     assert sum(row.count for row in store.traces.aggregate(SpanAggregate(EVER, entry_only=False))) == 300 * 50
     assert not list((tmp_path / "data" / "segments").glob("dropped-*"))
@@ -133,7 +144,12 @@ def test_all_raw_data_can_be_removed(opened: Callable[..., Store], tmp_path: Pat
     entry = store.prune(before_ns=2**62)
 
     assert entry is not None
-    assert (entry.reason, entry.spans, entry.first_ns, entry.last_ns) == ("request", 100, SECOND, 2 * SECOND)
+    assert (entry.reason, entry.spans, entry.first_ns, entry.last_ns) == (
+        "request",
+        100,
+        YESTERDAY_NS + SECOND,
+        YESTERDAY_NS + 2 * SECOND,
+    )
     assert store.stats().spans == 0
     assert store.traces.get(f"{1:032x}") == []
     assert sum(row.count for row in store.traces.aggregate(SpanAggregate(EVER, entry_only=False))) == 100
@@ -192,7 +208,7 @@ def test_notable_traces_outlive_their_segment(opened: Callable[..., Store], tmp_
     """The failed, the slowest and the rare ones are found by id and by search when the rest is gone."""
     budget = 1_500_000
     store = opened(segment_bytes=200_000, budget_bytes=budget)
-    for number in range(1, 401):
+    for number in range(1, 801):
         special: dict[str, object] = {}
         if number == 3:
             special = {"failed": True}
@@ -331,9 +347,83 @@ def test_a_fault_while_removing_loses_nothing_else(
         store.traces.write(_batch(number, failed=number % 50 == 0))
     wait_until(lambda: not faults and bytes_on_disk(tmp_path / "data") <= 1_500_000)
 
-    health = _health(store)
-    assert store.stats().spans + sum(entry.spans for entry in health.prunes) == 300 * 50
-    assert store.stats().spans == store.traces.find(TraceQuery(EVER, limit=1000)).total * 50
+    wait_until(lambda: store.stats().spans == _found(store) * 50)
+    wait_until(lambda: store.stats().spans + _pruned(store) == 300 * 50)
+
+
+def _diagnose(tmp_path):
+    import orjson
+
+    out = []
+    c = sqlite3.connect(tmp_path / "data" / "spanwise.db")
+    out.append(c.execute("select * from applied").fetchall())
+    out.append(c.execute("select * from counter").fetchall())
+    for row in c.execute("select id, spans, first_ns, last_ns from segment").fetchall():
+        f = SegmentFiles(tmp_path / "data", row[0])
+        i = sqlite3.connect(f.index)
+        out.append(
+            (
+                row,
+                i.execute("select sum(span_count) from block").fetchone(),
+                i.execute("select count(*), sum(span_count) from trace").fetchone(),
+                i.execute("select * from state").fetchall(),
+                i.execute("select count(*), sum(item_count) from body").fetchall(),
+            )
+        )
+    out.append(c.execute("select * from notice").fetchall())
+    return "\n".join(map(str, out))
+
+
+SENDER = """
+import sys
+from pathlib import Path
+from apm_store.query import Retention
+from apm_store.sqlite import retention
+from apm_store.sqlite.writer import Writer
+from builders import make_batch, make_span
+import random
+retention.CHECK_S = 0.05
+number = int(sys.argv[2])
+writer = Writer(Path(sys.argv[1]), Retention(budget_bytes=1_500_000), segment_bytes=50_000)
+while True:
+    dice = random.Random(number)
+    writer.write(make_batch(
+        make_span("GET /", trace=number, span=number * 1000 + i, failed=number % 20 == 0,
+                  attributes={"key": dice.randbytes(32).hex()})
+        for i in range(50)
+    ))
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_kill_9_while_raw_data_is_removed(tmp_path: Path) -> None:
+    """A writer that is killed again and again while it drops segments keeps its books, and the newest data."""
+    root = Path(__file__).parents[3]
+    environment = {"PYTHONPATH": f"{root}:{root / 'tests'}"}
+    dice = random.Random(3)
+    acknowledged = 0
+    for _ in range(5):
+        command = [sys.executable, "-c", SENDER, str(tmp_path / "data"), str(acknowledged + 1_000)]
+        with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as sender:
+            assert sender.stdout is not None
+            most = acknowledged + 1_000 + dice.randrange(150, 400)
+            for line in sender.stdout:
+                acknowledged = int(line)
+                if acknowledged >= most:
+                    break
+            sender.kill()
+            acknowledged = max([acknowledged, *map(int, sender.stdout.read().split())])
+
+        store = open_store(tmp_path / "data", retention=Retention(budget_bytes=10**12))
+        health = _health(store)
+        held, found, newest = store.stats().spans, _found(store), store.traces.get(f"{acknowledged:032x}")
+        store.close()
+        assert held == found * 50, _diagnose(tmp_path)
+        assert len(newest) == 50
+        assert held + sum(entry.spans for entry in health.prunes) == health.stored["traces"]
+        assert not list((tmp_path / "data" / "segments").glob("dropped-*"))
+        assert [notice for notice in health.notices if notice.state == "critical"] == []
 
 
 def test_old_rollups_go_and_their_space_comes_back(
@@ -352,7 +442,7 @@ def test_old_rollups_go_and_their_space_comes_back(
     size = _count(catalogue, "pragma_page_count", "sum(page_count)")
 
     store.prune(before_ns=2**62)
-    store.traces.write(_batch(1_700_000_000))
+    store.traces.write(make_batch([make_span("GET /", trace=7, start_ns=SECOND)]))
 
     wait_until(lambda: _count(catalogue, "span_rollup") <= 4)
     wait_until(lambda: _count(catalogue, "pragma_page_count", "sum(page_count)") < size - 1000 or size < 1200)

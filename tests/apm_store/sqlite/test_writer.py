@@ -229,6 +229,30 @@ def test_a_full_disk_refuses_and_loses_nothing(data_dir: Path, monkeypatch: pyte
     assert found == [True, False, True]
 
 
+def test_a_failed_sync_is_not_built_upon(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the disk lost a write the log is opened anew and looked through; what was refused is not in it."""
+    store = open_store(data_dir)
+    store.traces.write(_batch(1))
+    log = store._writer._log  # type: ignore[attr-defined]
+    real, faults = os.fdatasync, [OSError(5, os.strerror(5))]
+
+    def fail(fd: int) -> None:
+        if faults:
+            raise faults.pop()
+        real(fd)
+
+    monkeypatch.setattr(body_log.os, "fdatasync", fail)
+    with pytest.raises(StoreError, match="Input/output error"):
+        store.traces.write(_batch(10))
+    store.traces.write(_batch(20))
+
+    is_same = store._writer._log is log  # type: ignore[attr-defined]
+    counts = _counts(store)
+    store.close()
+    assert not is_same
+    assert counts == (6, 0)
+
+
 def test_the_files_are_for_their_owner_alone(data_dir: Path) -> None:
     """Files have mode 0600 and directories 0700, whatever the umask."""
     before = os.umask(0)
