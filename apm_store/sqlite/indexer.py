@@ -29,7 +29,7 @@ from apm_store.sqlite.recovery import is_corruption, is_readable
 from apm_store.sqlite.retention import PruneRequest, Upkeep
 from apm_store.sqlite.segment_index import SegmentIndex
 from apm_store.sqlite.segments import SegmentFiles, segment_ids
-from apm_store.sqlite.trace_directory import SpanKey
+from apm_store.sqlite.trace_directory import SETTLE_S, SpanKey
 from apm_store.sqlite.wal import MAX_WAL_BYTES
 from apm_store.sqlite.write_logs import INSERT_LOG_RECORD, log_record_rows
 from apm_store.sqlite.write_metrics import INSERT_DATA_POINT, data_point_rows
@@ -38,10 +38,8 @@ from apm_store.sqlite.write_traces import read_spans
 FLUSH_S = 1.0
 """How long an acknowledged body waits at most, while the indexer keeps up, until others can find it."""
 
-_FLUSH_ITEMS = 100_000
-_RETRY_S = 1.0
-_WAL_RETRY_S = 0.5
-_AT_ONCE = 64
+_FLUSH_ITEMS, _AT_ONCE = 100_000, 64
+_RETRY_S, _WAL_RETRY_S = 1.0, 0.5
 _BODY_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, StoreError, DecodeError)
 _ROW_MAKERS: dict[Signal, tuple[str, int, Callable[..., list[tuple[Any, ...]]]]] = {
     Signal.METRICS: (INSERT_DATA_POINT, 1, data_point_rows),
@@ -76,6 +74,7 @@ class Indexer(OpenDatabases):
         self._waiting_bytes = 0
         self._unflushed: Counter[Signal] = Counter()
         self._unflushed_since_s = 0.0
+        self._is_at_rest = True
         self._oldest_ns = 0
         self._changed = threading.Condition()
         self._is_closed = False
@@ -189,6 +188,7 @@ class Indexer(OpenDatabases):
                     self.shrink_wal()
                     return
                 self._upkeep.work(self)
+                self._rest()
             except (sqlite3.Error, OSError, StoreError) as error:
                 _log.warning("The store's index could not be written: %s. It is tried again.", error)
                 if is_disk_full(error):
@@ -226,15 +226,22 @@ class Indexer(OpenDatabases):
 
     def _flush(self) -> None:
         """Commit the catalogue, then the segment."""
-        current = self._current
-        if current is not None and self._indexed > self._committed:
-            self._catalogue.edges.expire(time.time_ns())
-            if self._indexed >= self._catalogue_position:
-                self._catalogue.commit(*self._indexed, current.offset)
-            current.commit(time.monotonic())
-            self._commit_done()
+        if self._current is not None and self._indexed > self._committed:
+            self._commit(self._current)
+            self._is_at_rest = False
 
-    def _commit_done(self) -> None:
+    def _rest(self) -> None:
+        """While nothing comes, settle the traces and calls that wait for more."""
+        is_quiet = time.monotonic() - self._unflushed_since_s > SETTLE_S + FLUSH_S
+        if self._current is not None and is_quiet and not self._is_at_rest and self._indexed == self._committed:
+            self._commit(self._current)
+            self._is_at_rest = not len(self._current.directory) and self._catalogue.edges.due_ns() is None
+
+    def _commit(self, current: SegmentIndex) -> None:
+        self._catalogue.edges.expire(time.time_ns())
+        if self._indexed >= self._catalogue_position:
+            self._catalogue.commit(*self._indexed, current.offset)
+        current.commit(time.monotonic())
         with self._changed:
             self._committed = self._indexed
             self._unflushed.clear()

@@ -19,7 +19,8 @@ from apm_store.sqlite.write_traces import request_tokens
 BLOCK_SPANS = 4096
 """A block is full when it has as many spans, or is so old."""
 
-_BLOCK_AGE_S = 60.0
+_BLOCK_AGE_S = 900.0
+_MAX_OPEN_BLOCKS = 16  # every question looks into all of them
 _INSERT_BODY = "INSERT OR REPLACE INTO body VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_BLOCK = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CACHED_BODIES = 16
@@ -40,6 +41,7 @@ class SegmentIndex:
         self._spans: list[BlockSpan] = []
         self._tokens: set[bytes] = set()
         self._on_disk = 0  # how many of the spans lie in open blocks
+        self._open_blocks = 0
         self._open_since_s = 0.0
         self.seq, self.offset, _ = self.connection.execute(
             "SELECT seq, offset, first_unsettled_block FROM state"
@@ -81,7 +83,7 @@ class SegmentIndex:
     def commit(self, now_s: float) -> None:
         """Write what was gathered and commit it."""
         self.begin()
-        self.directory.settle(now_s)
+        self.directory.settle(now_s, self._next_block)
         if self._spans and now_s - self._open_since_s >= _BLOCK_AGE_S:
             self._close_block()
         else:
@@ -164,17 +166,24 @@ class SegmentIndex:
         self.connection.execute("COMMIT")
 
     def _write_open_block(self) -> None:
+        if self._open_blocks >= _MAX_OPEN_BLOCKS:
+            self._delete_open_blocks()
         added = self._spans[self._on_disk :]
         if added:
             self._insert_block(added, is_open=True)
             self._on_disk = len(self._spans)
+            self._open_blocks += 1
 
     def _close_block(self) -> None:
         """Write the gathered spans as one full block in place of the open ones."""
-        self.connection.execute("DELETE FROM block WHERE is_open = 1")
+        self._delete_open_blocks()
         block_id = self._insert_block(self._spans, is_open=False)
         self.connection.execute("INSERT INTO block_filter VALUES (?, ?)", (block_id, build_filter(self._tokens)))
-        self._spans, self._tokens, self._on_disk = [], set(), 0
+        self._spans, self._tokens = [], set()
+
+    def _delete_open_blocks(self) -> None:
+        self.connection.execute("DELETE FROM block WHERE is_open = 1")
+        self._on_disk = self._open_blocks = 0
 
     def _insert_block(self, spans: Sequence[BlockSpan], *, is_open: bool) -> int:
         block_id = self._next_block

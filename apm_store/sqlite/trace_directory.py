@@ -17,7 +17,8 @@ from apm_store.sqlite.block import FAILED, NO_PARENT, BlockSpan
 SETTLE_S = 10.0
 """How long a trace must be quiet: twice the 5 s after which SDKs send what they gathered."""
 
-_MAX_UNSETTLED = 50_000  # about 120 MB at 8 spans each
+_LONGEST_S = 60.0  # a trace that never becomes quiet is written so often: readers look through all blocks since
+_MAX_UNSETTLED = 25_000  # about 60 MB at 8 spans each
 _PARAMETERS = 500
 _SELECT = "SELECT * FROM trace WHERE trace_id IN ({})"
 _REPLACE = "INSERT OR REPLACE INTO trace VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -40,6 +41,7 @@ class TraceState:
     bodies: dict[int, list[int]] = field(default_factory=dict)
     known: set[SpanKey] = field(default_factory=set)
     first_block: int = 0
+    since_s: float = 0.0
     touched_s: float = 0.0
 
     def add(self, span: BlockSpan) -> None:
@@ -104,7 +106,7 @@ class TraceDirectory:
         trace_ids = dict.fromkeys([span[0] for span in spans])
         missing = [trace_id for trace_id in trace_ids if trace_id not in traces]
         if missing:
-            self._load(missing, known_elsewhere(missing), block_id)
+            self._load(missing, known_elsewhere(missing), block_id, now_s)
         new: list[BlockSpan] = []
         for span in spans:
             trace = traces[span[0]]
@@ -118,14 +120,18 @@ class TraceDirectory:
             traces[trace_id].touched_s = now_s
         return new
 
-    def settle(self, now_s: float) -> None:
-        """Write the traces that have been quiet for long, and the oldest of too many, and let go of them."""
+    def settle(self, now_s: float, next_block: int) -> None:
+        """Write the traces that have been quiet for long, and the oldest of too many, and let go of them.
+
+        Traces that go on and on are written as they are; what comes to them later lies in `next_block` or behind.
+        """
         quiet = [trace_id for trace_id, trace in self._traces.items() if now_s - trace.touched_s >= SETTLE_S]
         excess = len(self._traces) - len(quiet) - _MAX_UNSETTLED
         if excess > 0:
             gone = set(quiet)
             quiet += islice((trace_id for trace_id in self._traces if trace_id not in gone), excess)
         self._write(quiet)
+        self._write_long_ones(now_s, next_block)
 
     def settle_all(self) -> None:
         """Write every trace and let go of it."""
@@ -150,7 +156,15 @@ class TraceDirectory:
         rows = [(trace_id, self._traces.pop(trace_id)) for trace_id in trace_ids]
         self._connection.executemany(_REPLACE, [state.row(trace_id) for trace_id, state in rows if state.bodies])
 
-    def _load(self, trace_ids: Sequence[bytes], elsewhere: dict[bytes, set[SpanKey]], block_id: int) -> None:
+    def _write_long_ones(self, now_s: float, next_block: int) -> None:
+        long_ones = {trace_id: one for trace_id, one in self._traces.items() if now_s - one.since_s >= _LONGEST_S}
+        self._connection.executemany(_REPLACE, [one.row(trace_id) for trace_id, one in long_ones.items() if one.bodies])
+        for one in long_ones.values():
+            one.since_s, one.first_block = now_s, next_block
+
+    def _load(
+        self, trace_ids: Sequence[bytes], elsewhere: dict[bytes, set[SpanKey]], block_id: int, now_s: float
+    ) -> None:
         found = self._rows(trace_ids)
         for trace_id in trace_ids:
             state = found.get(trace_id)
@@ -160,7 +174,7 @@ class TraceDirectory:
                 state.known.update(self._span_keys(state.bodies, trace_id))
             if trace_id in elsewhere:
                 state.known |= elsewhere[trace_id]
-            state.first_block = block_id
+            state.first_block, state.since_s = block_id, now_s
             self._traces[trace_id] = state
 
     def _rows(self, trace_ids: Sequence[bytes]) -> dict[bytes, TraceState]:

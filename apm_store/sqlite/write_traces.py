@@ -85,8 +85,10 @@ def read_spans(names: Names, request: Any, body: bytes, seq: int, received_ns: i
         for scope in group.scope_spans:
             if scope.spans:
                 reader.read_scope(scope, service_id)
-    for index in list(reader.seen_twice()):
-        found.spans[index] = found.spans[index]._replace(statement_id=0)
+    if again := set(reader.seen_twice()):
+        for index in again:
+            found.spans[index] = found.spans[index]._replace(statement_id=0)
+        found.ends = [end for end in found.ends if end[0] not in again]
     return found
 
 

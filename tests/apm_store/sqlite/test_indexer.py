@@ -14,8 +14,10 @@ from builders import MS, SECOND, attribute, make_batch, make_request, make_span
 from apm_store.api import Store
 from apm_store.model import Batch, Signal
 from apm_store.open import open_store
-from apm_store.query import LogQuery, MetricQuery, SpanAggregate, TimeRange, TraceQuery
+from apm_store.query import EdgeQuery, LogQuery, MetricQuery, SpanAggregate, TimeRange, TraceQuery
+from apm_store.sqlite import edges as edges_module
 from apm_store.sqlite import indexer as indexer_module
+from apm_store.sqlite import retention as retention_module
 from apm_store.sqlite import segment_index, trace_directory
 from apm_store.sqlite.catalogue import Catalogue
 from apm_store.sqlite.segment_index import SegmentIndex
@@ -238,3 +240,81 @@ def test_resource_attributes_are_tokens_too(tmp_path: Path, monkeypatch: pytest.
     ]
     store.close()
     assert totals == [1, 0, 1]
+
+
+def test_open_blocks_stay_few(tmp_path: Path) -> None:
+    """However often a slow store is flushed, questions have to look into a few open blocks only."""
+    store = open_store(tmp_path / "data")
+    for number in range(1, 60):
+        store.traces.write(_batch(number, 1))
+        store.stats()
+
+    page = store.traces.find(TraceQuery(EVER))
+    connection = sqlite3.connect(tmp_path / "data" / "segments" / "000001" / "index.db")
+    blocks, spans = connection.execute("SELECT count(*), sum(span_count) FROM block").fetchone()
+    connection.close()
+    store.close()
+    assert (page.total, spans) == (59, 59)
+    assert blocks <= 16
+
+
+def test_a_trace_that_never_becomes_quiet_is_written_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers need not look through all blocks since such a trace began, and still see all of its spans."""
+    monkeypatch.setattr(trace_directory, "_LONGEST_S", 0.0)
+    monkeypatch.setattr(segment_index, "BLOCK_SPANS", 1)
+    store = open_store(tmp_path / "data")
+    firsts = []
+    for number in range(1, 6):
+        store.traces.write(make_batch([make_span("part", trace=1, span=number)]))
+        spans = store.traces.get(f"{1:032x}")
+        connection = sqlite3.connect(tmp_path / "data" / "segments" / "000001" / "index.db")
+        firsts.append(connection.execute("SELECT first_unsettled_block FROM state").fetchone()[0])
+        connection.close()
+        assert len(spans) == number
+    store.close()
+
+    assert firsts == sorted(set(firsts))
+
+
+def test_a_call_that_two_libraries_saw_is_one_edge(tmp_path: Path) -> None:
+    """Of SQLAlchemy's span and the driver's for one statement, one reaches the service map."""
+    request = make_request([make_span("GET /", trace=1, span=1)])
+    for number, scope in enumerate(("sqlalchemy", "psycopg"), 2):
+        call = make_span("SELECT", trace=1, span=number, parent=number - 1, kind=3, duration_ns=(20 - number) * MS)
+        call.attributes.extend([attribute("db.system", "postgresql"), attribute("db.statement", "SELECT 1")])
+        block = request.resource_spans[0].scope_spans.add()
+        block.scope.name = scope
+        block.spans.append(call)
+    store = open_store(tmp_path / "data")
+    store.traces.write(Batch(Signal.TRACES, request, request.SerializeToString(), 3))
+
+    edges = {(edge.source, edge.target): edge.count for edge in store.traces.edges(EdgeQuery(EVER))}
+    store.close()
+    assert edges == {("user", "shop"): 1, ("shop", "postgresql"): 1}
+
+
+def test_a_quiet_store_settles_what_waited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without anything new coming, traces are written, and a call whose other half never came reaches the map."""
+    monkeypatch.setattr(indexer_module, "SETTLE_S", 0.0)
+    monkeypatch.setattr(indexer_module, "FLUSH_S", 0.0)
+    monkeypatch.setattr(trace_directory, "SETTLE_S", 0.0)
+    monkeypatch.setattr(edges_module, "_WAIT_NS", 0)
+    monkeypatch.setattr(retention_module, "CHECK_S", 0.05)
+    store = open_store(tmp_path / "data")
+    call = make_span("GET", trace=1, span=1, kind=3, attributes={"server.address": "api.example", "http.method": "GET"})
+    store.traces.write(make_batch([call]))
+    path = tmp_path / "data" / "segments" / "000001" / "index.db"
+    deadline_s = time.monotonic() + 10
+    rows: list[object] = []
+    edges: list[str] = []
+    while time.monotonic() < deadline_s and not (rows and edges):
+        edges = [edge.target for edge in store.traces.edges(EdgeQuery(EVER))]
+        with sqlite3.connect(path) as connection:
+            rows = connection.execute("SELECT * FROM trace").fetchall()
+        time.sleep(0.05)
+
+    store.close()
+    assert len(rows) == 1
+    assert edges == ["api.example"]

