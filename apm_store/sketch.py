@@ -17,6 +17,7 @@ RELATIVE_ERROR = 0.01
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG_GAMMA = math.log(_GAMMA)
 _PAIR = struct.Struct("<HI")  # 2^16 buckets reach far beyond 2^64 ns; a count above 2^32-1 takes a second pair
+_PAIRS_AT_ONCE = 64  # a struct takes 64 bytes for each, and there is one of every length
 _MAX_COUNT = 0xFFFF_FFFF
 
 
@@ -35,7 +36,7 @@ def bucket_value(bucket: int) -> float:
     return 2 * _GAMMA**bucket / (_GAMMA + 1) if bucket else 0.0
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=_PAIRS_AT_ONCE)
 def _pairs(count: int) -> struct.Struct:
     """As many pairs of bucket and count, packed by one call."""
     return struct.Struct("<" + "HI" * count)
@@ -87,7 +88,8 @@ class Sketch:
             if count > _MAX_COUNT:
                 full, rest = divmod(count - _MAX_COUNT, _MAX_COUNT)
                 pairs += [(bucket, _MAX_COUNT)] * full + [(bucket, rest)]
-        return _pairs(len(pairs)).pack(*chain.from_iterable(pairs))
+        parts = [pairs[at : at + _PAIRS_AT_ONCE] for at in range(0, len(pairs), _PAIRS_AT_ONCE)]
+        return b"".join([_pairs(len(part)).pack(*chain.from_iterable(part)) for part in parts])
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:

@@ -20,8 +20,9 @@ else:
 OK, CLIENT_ERROR, FAILED = 0, 1, 2
 NO_PARENT = bytes(8)
 _LEVEL = 3
-_WIDE = ("start_ns", "duration_ns")  # signed 64 bits each
-_NARROW = (
+_COLUMNS = (
+    "start_ns",
+    "duration_ns",
     "trace",
     "service_id",
     "operation_id",
@@ -30,7 +31,9 @@ _NARROW = (
     "http_status",
     "statement_id",
     "body",
-)  # unsigned 32 bits each
+)
+_WIDTHS = ((1 << 8, "B"), (1 << 16, "H"), (1 << 32, "I"), (1 << 64, "Q"))
+_SIZES = {code: array(code).itemsize for _, code in _WIDTHS}
 
 
 class BlockSpan(NamedTuple):
@@ -73,7 +76,9 @@ def pack_block(spans: Sequence[BlockSpan]) -> bytes:
     kinds, outcomes, http, statements, _, seqs = rest
     traces = {trace_id: index for index, trace_id in enumerate(dict.fromkeys(trace_ids))}
     bodies = {seq: index for index, seq in enumerate(sorted(set(seqs)))}
-    narrow: tuple[Iterable[int], ...] = (
+    columns: tuple[Iterable[int], ...] = (
+        starts,
+        durations,
         map(traces.__getitem__, trace_ids),
         services,
         operations,
@@ -84,10 +89,16 @@ def pack_block(spans: Sequence[BlockSpan]) -> bytes:
         map(bodies.__getitem__, seqs),
     )
     parts = [b"".join(traces), array("I", bodies).tobytes(), b"".join(span_ids), b"".join(parents)]
-    parts += [array("q", column).tobytes() for column in (starts, durations)]
-    parts += [array("I", column).tobytes() for column in narrow]
+    packed = [_narrowest(list(column)) for column in columns]
     head = array("I", (len(ordered), entries, len(traces), len(bodies))).tobytes()
-    return zstd.compress(b"".join((head, *parts)), _LEVEL)
+    widths = "".join(column.typecode for column in packed).encode()
+    return zstd.compress(b"".join((head, widths, *parts, *(column.tobytes() for column in packed))), _LEVEL)
+
+
+def _narrowest(numbers: Sequence[int]) -> array[int]:
+    """The numbers, none of which is negative, in as few bytes each as the greatest needs."""
+    greatest = max(numbers)
+    return array(next(code for limit, code in _WIDTHS if greatest < limit), numbers)
 
 
 def zones_of(spans: Iterable[BlockSpan]) -> bytes:
@@ -145,7 +156,8 @@ class Block:
     def __init__(self, data: bytes) -> None:
         content = memoryview(zstd.decompress(data))
         self.span_count, self.entry_count, traces, bodies = content[:16].cast("I")
-        at = 16
+        widths = content[16 : 16 + len(_COLUMNS)].tobytes().decode()
+        at = 16 + len(_COLUMNS)
 
         def take(size: int) -> memoryview:
             nonlocal at
@@ -156,10 +168,8 @@ class Block:
         self.seqs: list[int] = take(4 * bodies).cast("I").tolist()
         self._span_ids = take(8 * self.span_count)
         self._parent_ids = take(8 * self.span_count)
-        for name in _WIDE:
-            setattr(self, name, take(8 * self.span_count).cast("q"))
-        for name in _NARROW:
-            setattr(self, name, take(4 * self.span_count).cast("I"))
+        for name, code in zip(_COLUMNS, widths, strict=True):
+            setattr(self, name, take(_SIZES[code] * self.span_count).cast(code))  # type: ignore[call-overload]
 
     def trace_id(self, row: int) -> bytes:
         """The trace id of a span."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from apm_store.api import SchemaError
 from apm_store.sqlite.migrations import Schema, check_readable, migrate, refuse_foreign
+from apm_store.sqlite.wal import wal_bytes
 
 BUSY_TIMEOUT_MS = 5_000
 _CHECKPOINT_PAGES = 4_000  # 16 MB of WAL: a checkpoint every few dozen full commits
@@ -52,7 +53,7 @@ def connect_writer(path: Path, schema: Schema) -> sqlite3.Connection:
 def connect_reader(path: Path, schema: Schema) -> sqlite3.Connection:
     """A connection that can only read, and never checkpoints; usable from any one thread at a time.
 
-    Raises SchemaError unless the database has the current schema.
+    Raises SchemaError unless the database has the current schema, and when only a writer can put it in order.
     """
     pragmas = (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
@@ -63,11 +64,25 @@ def connect_reader(path: Path, schema: Schema) -> sqlite3.Connection:
     )
     uri = f"file:{quote(str(path))}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    with _closed_on_error(connection):
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-        check_readable(connection, schema)
+    try:
+        with _closed_on_error(connection):
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+            check_readable(connection, schema)
+    except sqlite3.OperationalError as error:
+        if not _needs_writer(path, error):
+            raise
+        raise SchemaError(
+            f"{path} cannot be read: the last run ended without closing it. Start `spanwise up` once on its directory: "
+            "that puts it in order."
+        ) from error
     return connection
+
+
+def _needs_writer(path: Path, error: sqlite3.OperationalError) -> bool:
+    """Whether a killed writer left what a reader must undo or take up first, and may not: a journal or a WAL."""
+    text = str(error)  # SQLite's error codes are not told before Python 3.11
+    return "readonly database" in text or ("unable to open" in text and wal_bytes(path) > 0)
 
 
 @contextmanager

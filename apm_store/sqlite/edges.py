@@ -10,12 +10,14 @@ import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from apm_store.model import SpanKind
 from apm_store.sketch import Sketch, bucket_of
 from apm_store.sqlite.block import FAILED, NO_PARENT, BlockSpan
 from apm_store.sqlite.dictionaries import Dictionaries
+from apm_store.sqlite.hot_cells import HotCells
 from apm_store.sqlite.rollups import HOUR_S, MINUTE_S
 
 EDGE_KINDS = frozenset(map(int, (SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER)))
@@ -33,10 +35,12 @@ WAIT_S = 10.0
 MAX_HALVES = 50_000
 """Halves that are remembered, waiting or not: about 25 MB."""
 
+MAX_SETTLED = 10_000
+"""Calls that are remembered when they do not wait any more, for what comes late: about 5 MB."""
+
 _NS_PER_MINUTE = MINUTE_S * 1_000_000_000
 _WAIT_NS = int(WAIT_S * 1e9)
 _MAX_NAME_CHARS = 200
-_MAX_HOT_CELLS = 10_000  # about 10 MB
 _CALLERS = (int(SpanKind.CLIENT), int(SpanKind.PRODUCER))
 _CONSUMER = int(SpanKind.CONSUMER)
 _MESSAGING = {int(SpanKind.PRODUCER): "messaging", int(SpanKind.CONSUMER): "messaging"}
@@ -105,9 +109,9 @@ class EdgePairing:
 
     A call is counted in the minute in which its caller starts. Calls from a service to itself are edges too: spans
     do not tell whether caller and callee are the same process. When one caller has several callees, each is a call.
-    At most `max_halves` are remembered; the oldest count as lone then, and are not corrected any more. They are not
-    stored. To continue after a restart, feed the spans received in the last `2 * WAIT_S`
-    seconds again, call `expire` with the time of the last, and drop what `take` then gives: it was counted before.
+    At most `max_halves` and MAX_SETTLED are remembered; the oldest count as lone then, and are not corrected any more.
+    They are not stored. To continue after a restart, feed the spans received in the last `2 * WAIT_S` seconds again,
+    call `expire` with the time of the last, and drop what `take` then gives: it was counted before.
     """
 
     def __init__(self, max_halves: int = MAX_HALVES) -> None:
@@ -152,6 +156,7 @@ class EdgePairing:
             _, added = self._marks.popleft()
             while self._settled_count < added:
                 self._settle_oldest()
+        self._forget()
 
     def due_ns(self) -> int | None:
         """The time of receipt from which `expire` may find lone halves; None while none waits that it has seen."""
@@ -202,8 +207,8 @@ class EdgePairing:
             self._forget()
 
     def _forget(self) -> None:
-        """Let the oldest go until the limit is kept."""
-        while self._halves > self._max_halves:
+        """Let the oldest go until the limits are kept."""
+        while self._halves > self._max_halves or len(self._settled) > MAX_SETTLED:
             if not self._settled:
                 self._settle_oldest()
             _, half = self._calls.pop(self._settled.popleft())
@@ -324,7 +329,7 @@ class EdgeRollup:
     """Writes edges by minute and by hour; remembers the cells that were written lately."""
 
     def __init__(self) -> None:
-        self._hot: dict[_CellKey, EdgeCell] = {}
+        self._hot: HotCells[_CellKey, EdgeCell] = HotCells()
 
     def flush(self, connection: sqlite3.Connection, names: Dictionaries, edges: Mapping[EdgeKey, EdgeCell]) -> None:
         """Add edges to the table, in the open transaction of `connection`; call `clear` when that is undone."""
@@ -334,24 +339,22 @@ class EdgeRollup:
             target_id = names.node_id(edge.target, edge.is_virtual_target)
             for step_s in (MINUTE_S, HOUR_S):
                 key = (step_s, edge.start_s // step_s * step_s, source_id, target_id, edge.kind)
-                hot = changed[key] = self._cell(key, connection)
+                hot = changed[key] = self._hot.cell(key, partial(self._stored, key, connection))
                 hot.merge(cell)
         connection.executemany(_REPLACE, [(*key, *_packed(cell)) for key, cell in changed.items()])
-        if len(self._hot) > _MAX_HOT_CELLS:
-            self._hot.clear()
+        self._hot.end_flush()
 
     def clear(self) -> None:
         """Forget what the table is thought to hold."""
         self._hot.clear()
 
-    def _cell(self, key: _CellKey, connection: sqlite3.Connection) -> EdgeCell:
-        hot = self._hot.get(key)
-        if hot is None:
-            count, failed_count, client, server = connection.execute(_SELECT, key).fetchone() or (0, 0, b"", b"")
-            hot = self._hot[key] = EdgeCell(count, failed_count)
-            hot.client.update(Sketch.from_bytes(client).buckets)
-            hot.server.update(Sketch.from_bytes(server).buckets)
-        return hot
+    def _stored(self, key: _CellKey, connection: sqlite3.Connection) -> EdgeCell:
+        """What the table holds of a key."""
+        count, failed_count, client, server = connection.execute(_SELECT, key).fetchone() or (0, 0, b"", b"")
+        cell = EdgeCell(count, failed_count)
+        cell.client.update(Sketch.from_bytes(client).buckets)
+        cell.server.update(Sketch.from_bytes(server).buckets)
+        return cell
 
 
 def _packed(cell: EdgeCell) -> tuple[int, int, bytes, bytes]:

@@ -6,9 +6,11 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from apm_store.sketch import Sketch, bucket_of, buckets_of
 from apm_store.sqlite.bodies import clamp
+from apm_store.sqlite.hot_cells import HotCells
 
 MINUTE_S = 60
 HOUR_S = 3600
@@ -18,7 +20,6 @@ Key = tuple[int | str, ...]
 
 SPAN_KEY = ("service_id", "operation_id", "kind", "is_entry", "outcome")
 STATEMENT_KEY = ("service_id", "statement_id", "outcome")
-_MAX_HOT_CELLS = 20_000  # about 20 MB
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class Rollup:
         self._replace = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"  # noqa: S608 – names from this file
         self._again: list[tuple[Key, int, int]] = []
         self.added = _spans_by_key()
-        self._hot: dict[Key, Cell] = {}
+        self._hot: HotCells[Key, Cell] = HotCells()
 
     def add_again(self, key: Key, duration_ns: int, times: int) -> None:
         """Count a span that is among the added ones some times more."""
@@ -91,13 +92,12 @@ class Rollup:
         for step_s, cells in ((MINUTE_S, minutes), (HOUR_S, hours)):
             rows = [self._grown((step_s, *key), cell, connection) for key, cell in cells.items()]
             connection.executemany(self._replace, rows)
-        if len(self._hot) > _MAX_HOT_CELLS:
-            self._hot.clear()
+        self._hot.end_flush()
 
     def clear(self) -> None:
         """Forget what was added, and what the table is thought to hold."""
         self._take()
-        self._hot = {}
+        self._hot.clear()
 
     def _take(self) -> dict[Key, Cell]:
         cells = {key: Cell.of(*spans) for key, spans in self.added.items()}
@@ -111,9 +111,7 @@ class Rollup:
 
     def _grown(self, key: Key, cell: Cell, connection: sqlite3.Connection) -> tuple[int | str | bytes, ...]:
         """The table's row for a key after the cell is added to it."""
-        hot = self._hot.get(key)
-        if hot is None:
-            hot = self._hot[key] = self._stored(key, connection)
+        hot = self._hot.cell(key, partial(self._stored, key, connection))
         hot.merge(cell)
         packed = Sketch(hot.buckets).to_bytes()
         return (*key, hot.count, clamp(hot.sum_ns), hot.max_ns, hot.max_trace_id, packed)

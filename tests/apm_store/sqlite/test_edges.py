@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apm_store.sketch import Sketch, bucket_of
+from apm_store.sqlite import edges
 from apm_store.sqlite.block import FAILED, NO_PARENT, OK, BlockSpan
 from apm_store.sqlite.connections import connect_writer
 from apm_store.sqlite.dictionaries import Dictionaries
@@ -190,6 +191,21 @@ def test_beyond_the_limit_the_oldest_halves_count_as_alone() -> None:
     pairing.add(*server(parent=100))
 
     assert early == {("shop", "(pay.internal:80)"): (90, 0)}
+    assert edges_in(pairing.take())["shop", "pay"] == (1, 0)
+
+
+def test_calls_that_wait_no_more_are_soon_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the latest of them are corrected when a half comes late."""
+    monkeypatch.setattr(edges, "MAX_SETTLED", 10)
+    pairing = EdgePairing()
+    for number in range(1, 101):
+        pairing.add(*client(span_id=number, parent=200))
+    pairing.expire(0)
+    pairing.expire(11 * SECOND)
+    pairing.take()
+    pairing.add(*server(parent=90))
+    pairing.add(*server(parent=91))
+
     assert edges_in(pairing.take())["shop", "pay"] == (1, 0)
 
 
