@@ -29,7 +29,8 @@ class Collector:
     """Receives OTLP and hands it to exporters; its event loop has a thread of its own.
 
     `data_dir` holds the queues of exporters and what processors keep on disk. `check_token` says of a token whether it
-    opens the ports; `control_token` is asked for by what changes data. `config_state` answers `config_state`.
+    opens the ports; `control_token` is asked for by what changes data. `config_state` answers `config_state`, and
+    `version` is what it says of itself.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Collector:
         check_token: CheckToken | None = None,
         control_token: str = "",
         config_state: Callable[[], Mapping[str, Any] | None] = lambda: None,
+        version: str = "",
     ) -> None:
         self.config_state = config_state
         self._config = config
@@ -53,6 +55,7 @@ class Collector:
             control_token=control_token,
             config_state=config_state,
             exporters=self._switchboard.exporters,
+            version=version,
         )
         self._reception = Reception(self._intake, own_routes)
         self._changing = threading.Lock()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any
 
 import orjson
@@ -37,12 +36,14 @@ class OwnRoutes:
         control_token: str = "",
         config_state: Callable[[], Mapping[str, Any] | None] = lambda: None,
         exporters: Callable[[], Mapping[str, Mapping[str, Any]]] = dict,
+        version: str = "",
     ) -> None:
         self._store = store
         self._intake = intake
         self._control_token = control_token
         self._config_state = config_state
         self._exporters = exporters
+        self._version = version
         self._process = psutil.Process()
         self._started_ns = time.time_ns()
 
@@ -53,7 +54,7 @@ class OwnRoutes:
         if method != METHODS[path]:
             return _error(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} is not possible here, {METHODS[path]} is")
         if path == "/healthz":
-            return _json(HTTPStatus.OK, self.health())
+            return _json(HTTPStatus.OK, self.health() | self._writer_figures())
         if path == "/metrics":
             return int(HTTPStatus.OK), self_metrics.CONTENT_TYPE, self.metrics().encode()
         return self._prune(headers, body)
@@ -65,7 +66,7 @@ class OwnRoutes:
             memory = self._process.memory_info().rss
         return {
             "status": "ok",
-            "version": version("spanwise"),
+            "version": self._version,
             "started_ns": self._started_ns,
             "counts": self._intake.counts.snapshot(),
             "in_flight_bytes": self._intake.in_flight_bytes,
@@ -74,6 +75,18 @@ class OwnRoutes:
             "cpu_s": cpu.user + cpu.system,
             "exporters": self._exporters(),
             "config": self._config_state(),
+        }
+
+    def _writer_figures(self) -> dict[str, Any]:
+        """What only the process that writes the store can tell; None where there is nothing to tell."""
+        try:
+            health = self._store.health()
+        except StoreError:
+            return {"queue_bytes": None, "commit_p50_ms": None, "commit_p99_ms": None}
+        return {
+            "queue_bytes": health.queue_bytes,
+            "commit_p50_ms": health.commit_p50_ms or None,  # 0 before the first commit
+            "commit_p99_ms": health.commit_p99_ms or None,
         }
 
     def metrics(self) -> str:

@@ -180,7 +180,7 @@ class Store(Protocol):
     def prune(self, *, before_ns: int | None = None, to_bytes: int | None = None) -> PruneEntry | None:
         """Remove the oldest raw data: all received before a time, or until the store fits; None when there was none.
 
-        It goes by the time of receipt, not by the items' own times. Roll-ups stay. Needs a store that was opened for writing.
+        It goes by the time of receipt, not by the items' own times. Roll-ups stay. Needs a store opened for writing.
         """
         ...
 

@@ -11,7 +11,10 @@ from typing import Any
 
 PATIENCE_S = 0.3  # for everything together
 MAX_ANSWER_BYTES = 200_000
-SAID = frozenset({"counts", "started_ns", "rss_bytes", "cpu_s", "in_flight_bytes", "in_flight_limit_bytes"})
+SAID = frozenset(
+    {"counts", "started_ns", "rss_bytes", "cpu_s", "in_flight_bytes", "in_flight_limit_bytes"}
+    | {"queue_bytes", "commit_p50_ms", "commit_p99_ms"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import os
-import secrets
 import stat
 import threading
 import time
@@ -39,6 +37,8 @@ class Doorkeeper:
 
     def check(self, given: str, peer: str) -> Literal["ok", "wrong", "wait"]:
         """Whether the token is right; "wait" tells a peer that guesses, for at most 10 s. No token is no guess."""
+        import hmac
+
         if not given:
             return "wrong"
         with self._lock:
@@ -71,7 +71,7 @@ def port_token(settings: Settings) -> str:
     path = settings.data_dir / TOKEN_NAME
     try:
         if not path.exists():
-            _write(path, secrets.token_urlsafe(32))
+            _write(path, _new_token())
         mode = path.stat().st_mode
         token = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -94,7 +94,7 @@ def token_check(settings: Settings) -> Callable[[str, str], Literal["ok", "wrong
 
 def new_control_token(data_dir: Path) -> str:
     """A token for commands on this machine, written anew for each start of the collector."""
-    token = secrets.token_urlsafe(32)
+    token = _new_token()
     _write(data_dir / CONTROL_TOKEN_NAME, token)
     return token
 
@@ -117,6 +117,12 @@ def with_token(variables: Mapping[str, str], base: Mapping[str, str], data_dir: 
     if not token or theirs:
         return dict(variables)
     return {**variables, "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{token}"}
+
+
+def _new_token() -> str:
+    import secrets
+
+    return secrets.token_urlsafe(32)
 
 
 def _write(path: Path, token: str) -> None:

@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from spanwise import config_command
@@ -21,6 +20,7 @@ from spanwise.access import with_token
 from spanwise.data_dir import running_instance
 from spanwise.files import commands as files
 from spanwise.settings import SETTINGS, Settings, SettingsError, add_flags, environment, load_settings
+from spanwise.version import VERSION
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4318"
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command; its help is what docs/reference/commands.md shows."""
     parser = argparse.ArgumentParser(prog="spanwise", description="Local-first OpenTelemetry tracing and APM.")
-    parser.add_argument("--version", action="version", version=f"spanwise {version('spanwise')}")
+    parser.add_argument("--version", action="version", version=f"spanwise {VERSION}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for one in COMMANDS:
         command = subparsers.add_parser(one.name, help=one.help, description=one.description)
@@ -216,7 +216,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "prune",
         "remove the oldest raw telemetry",
-        "Remove the oldest raw telemetry for good. Roll-ups (rates, errors, durations) stay.",
+        "Remove the oldest raw telemetry for good, by the time of its receipt. "
+        "Roll-ups (rates, errors, durations) stay.",
         files.add_prune_arguments,
         files.prune,
     ),

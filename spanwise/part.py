@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from spanwise.access import new_control_token, port_token, token_check
 from spanwise.config_file import HISTORY_NAME, config_paths
 from spanwise.settings import Settings, environment
+from spanwise.version import VERSION
 
 if TYPE_CHECKING:
     from apm_collector.collector import Collector
@@ -34,7 +35,13 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     settings = Settings.from_json(args.settings)
     serve = run_collector if args.name == "collector" else run_ui
-    return serve(settings, _Lifeline(args.lifeline_fd, args.ready_fd))
+    from apm_store.api import StoreError
+
+    try:
+        return serve(settings, _Lifeline(args.lifeline_fd, args.ready_fd))
+    except StoreError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
 
 
 class _Lifeline:
@@ -74,13 +81,15 @@ def run_collector(settings: Settings, lifeline: _Lifeline) -> int:
     from apm_collector.config_history import ConfigHistory
     from apm_collector.live_config import LiveConfig
     from apm_store.open import open_store
+    from apm_store.query import Retention
 
     if not lifeline.wait_go():
         return 0
     live = LiveConfig(
         config_paths(settings), ConfigHistory(settings.data_dir / HISTORY_NAME), lambda text: _parse(text, settings)
     )
-    store = open_store(settings.data_dir)
+    retention = Retention(budget_bytes=settings.max_bytes, max_age_s=settings.max_age_s)
+    store = open_store(settings.data_dir, retention=retention)
     try:
         collector = Collector(
             live.load(),
@@ -89,6 +98,7 @@ def run_collector(settings: Settings, lifeline: _Lifeline) -> int:
             check_token=token_check(settings),
             control_token=new_control_token(settings.data_dir),
             config_state=live.state,
+            version=VERSION,
         )
         collector.start()
         live.follow(collector.apply)

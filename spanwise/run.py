@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from apm_collector.config import ConfigError, load_config
 from spanwise.access import TOKEN_NAME, AccessError, port_token
 from spanwise.config_file import config_in_use
+from spanwise.config_ports import ConfigFileError, config_ports
 from spanwise.data_dir import DataDirError, Instance, claimed
 from spanwise.settings import Settings, SettingsError, environment
 from spanwise.supervisor import Part, PartError, Supervisor
@@ -35,7 +35,7 @@ def up(settings: Settings, more_parts: Callable[[Settings], Sequence[Part]] | No
                 welcome = f"Every request needs the token in {settings.data_dir / TOKEN_NAME}. {welcome}".rstrip()
             more = more_parts(settings) if more_parts else ()
             _run(Supervisor([*parts(settings), *more]), instance, welcome)
-    except (AccessError, AddressError, ConfigError, DataDirError, PartError, SettingsError) as error:
+    except (AccessError, AddressError, ConfigFileError, DataDirError, PartError, SettingsError) as error:
         print(f"spanwise: {error}", file=sys.stderr)
         return 1
     return 0
@@ -44,13 +44,13 @@ def up(settings: Settings, more_parts: Callable[[Settings], Sequence[Part]] | No
 def settle_ports(settings: Settings) -> Settings:
     """The settings with the ports that flags leave open taken from the configuration file.
 
-    Raises ConfigError when that file is not valid.
+    Raises ConfigFileError when that file is not valid.
     """
-    config = load_config(config_in_use(settings), environment())
+    http_port, grpc_port = config_ports(config_in_use(settings))
     return replace(
         settings,
-        otlp_http_port=settings.otlp_http_port or config.http_port,
-        otlp_grpc_port=settings.otlp_grpc_port or config.grpc_port,
+        otlp_http_port=settings.otlp_http_port or http_port,
+        otlp_grpc_port=settings.otlp_grpc_port or grpc_port,
     )
 
 

@@ -8,10 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from spanwise.files.moments import SECOND_NS, parse_duration, parse_size
+
+MIN_BUDGET_BYTES = 50_000_000
+"""With less a store would drop segments as fast as it fills them."""
+
+MAX_BUDGET_BYTES = 10**15
+MIN_AGE_S = 3600
 
 
 class SettingsError(ValueError):
@@ -89,12 +97,33 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         "The port for OTLP over gRPC. Default: the configuration's, 4317.",
     ),
+    Setting(
+        "max_bytes",
+        "--max-bytes",
+        "SPANWISE_MAX_BYTES",
+        "SIZE",
+        None,
+        "How much of the disk the store may take, 50MB at least: 800MB, 5GB. "
+        "Default: a tenth of the disk space that is free or held already, 5GB at most.",
+    ),
+    Setting(
+        "max_age_s",
+        "--max-age",
+        "SPANWISE_MAX_AGE",
+        "AGE",
+        None,
+        "How long raw telemetry stays, counted from its receipt, 1h at least: 12h, 30d. "
+        "Default: as long as there is room.",
+    ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a developer passes around: one value per row of SETTINGS. A port of None is left to the configuration."""
+    """What a developer passes around: one value per row of SETTINGS.
+
+    A port of None is left to the configuration, a bound of None to the store.
+    """
 
     data_dir: Path
     config_file: Path
@@ -104,6 +133,8 @@ class Settings:
     ui_port: int = 5000
     otlp_http_port: int | None = None
     otlp_grpc_port: int | None = None
+    max_bytes: int | None = None
+    max_age_s: int | None = None
 
     def to_json(self) -> str:
         """The settings as one argument for a part's command line."""
@@ -152,6 +183,8 @@ def load_settings(
         ui_port=_port("ui_port", values["ui_port"]) or 0,
         otlp_http_port=_port("otlp_http_port", values["otlp_http_port"]),
         otlp_grpc_port=_port("otlp_grpc_port", values["otlp_grpc_port"]),
+        max_bytes=_max_bytes(values["max_bytes"]),
+        max_age_s=_max_age_s(values["max_age_s"]),
     )
 
 
@@ -183,3 +216,28 @@ def _port(name: str, value: Any) -> int | None:
         flag = next(setting.flag for setting in SETTINGS if setting.name == name)
         raise SettingsError(f"{flag} is “{value}”; a port is a number from 1 to 65535.")
     return port
+
+
+def _max_bytes(value: str | None) -> int | None:
+    if value is None:
+        return None
+    size = _parsed("--max-bytes", value, parse_size)
+    if not MIN_BUDGET_BYTES <= size <= MAX_BUDGET_BYTES:
+        raise SettingsError(f"--max-bytes is “{value}”; it is from 50MB to 1000TB. Write 800MB or 5GB.")
+    return size
+
+
+def _max_age_s(value: str | None) -> int | None:
+    if value is None:
+        return None
+    age_s = _parsed("--max-age", value, parse_duration) // SECOND_NS
+    if age_s < MIN_AGE_S:
+        raise SettingsError(f"--max-age is “{value}”; raw telemetry stays 1h at least. Write 12h or 30d.")
+    return age_s
+
+
+def _parsed(flag: str, value: str, parse: Callable[[str], int]) -> int:
+    try:
+        return parse(value)
+    except argparse.ArgumentTypeError as error:
+        raise SettingsError(f"{flag}: {error}.") from error

@@ -14,6 +14,7 @@ from spanwise.data_dir import running_instance
 from spanwise.settings import Settings
 
 OUTCOMES = ("accepted", "rejected", "dropped", "refused", "pending")
+OF_WRITER = frozenset({"queue_bytes", "commit_p50_ms", "commit_p99_ms"})
 ITEMS = {"traces": "spans", "metrics": "data points", "logs": "log records"}
 
 
@@ -37,7 +38,10 @@ def collect_status(settings: Settings) -> dict[str, Any]:
 
 
 def read_health(data_dir: Path) -> dict[str, Any]:
-    """The health of the store in a data directory, as plain data; {"status": "down", "reason": …} when it has none."""
+    """The health of the store in a data directory, as plain data; {"status": "down", "reason": …} when it has none.
+
+    What only the collector can tell, as it writes the store, is left out.
+    """
     if not data_dir.is_dir():
         return {"status": "down", "reason": f"there is no {data_dir}"}
     try:
@@ -48,7 +52,8 @@ def read_health(data_dir: Path) -> dict[str, Any]:
     try:
         store = open_store(data_dir, read_only=True)
         try:
-            return {"status": "ok"} | asdict(store.health())
+            health = asdict(store.health())
+            return {"status": "ok"} | {name: value for name, value in health.items() if name not in OF_WRITER}
         finally:
             store.close()
     except (StoreError, OSError) as error:
@@ -81,7 +86,7 @@ def ago(time_ns: int) -> str:
 
 def _lines(status: dict[str, Any]) -> list[str]:
     if not status["running"]:
-        return [f"Nothing runs on {status['data_dir']}. Start it with: spanwise up", *_store_lines(status["store"])]
+        return [f"Nothing runs on {status['data_dir']}. Start it with: spanwise up", *_store_lines(status["store"], {})]
     instance, collector = status["instance"], status["collector"]
     lines = [f"Spanwise runs with pid {instance['pid']} on {status['data_dir']}"]
     for name, address in (("collector", instance["otlp_http"]), ("ui", instance["ui"])):
@@ -89,7 +94,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
     if "counts" in collector:
         lines += ["", f"Received since the collector started, {ago(collector['started_ns'])}"]
         lines += [f"  {signal:<8} {_count_words(signal, counts)}" for signal, counts in collector["counts"].items()]
-    lines += [*_config_lines(collector.get("config") or {}), "", *_store_lines(status["store"])]
+    lines += [*_config_lines(collector.get("config") or {}), "", *_store_lines(status["store"], collector)]
     if status["services"]:
         lines += ["", "Services"]
     return lines + [f"  {item['service']:<20} last span {ago(item['last_seen_ns'])}" for item in status["services"]]
@@ -128,7 +133,7 @@ def _reasons(count: int | Mapping[str, int]) -> str:
     return f" ({', '.join(f'{reason} {items:,}' for reason, items in sorted(count.items()))})"
 
 
-def _store_lines(health: Mapping[str, Any]) -> list[str]:
+def _store_lines(health: Mapping[str, Any], collector: Mapping[str, Any]) -> list[str]:
     if health["status"] == "down":
         return [f"The store cannot be read: {health['reason']}"]
     size = f"{_mega(health['bytes_on_disk'])} of at most {_mega(health['budget_bytes'])}"
@@ -136,9 +141,20 @@ def _store_lines(health: Mapping[str, Any]) -> list[str]:
     for signal, accepted in health["accepted"].items():
         parts = [f"{health[name].get(signal, 0):,} {name}" for name in ("stored", "duplicates", "waiting")]
         lines.append(f"  {signal:<8} {accepted:,} {ITEMS.get(signal, 'items')} = {' + '.join(parts)}")
-    commit = f"commits take {health['commit_p50_ms']:.1f} ms (p99 {health['commit_p99_ms']:.1f} ms)"
-    lines.append(f"  index lag {health['index_lag_s']:.1f} s, {commit}, {len(health['prunes'])} prunes")
+    lag = f"index lag {health['index_lag_s']:.1f} s"
+    lines.append(f"  {lag}, {_commit_words(collector)}, {len(health['prunes'])} prunes")
     return lines + [f"  {notice['state']}: {notice['text']}" for notice in health["notices"]]
+
+
+def _commit_words(collector: Mapping[str, Any]) -> str:
+    """How long commits take, which the collector alone knows."""
+    if "commit_p50_ms" not in collector:
+        return "commit times unknown (no collector answers)"
+    if collector["commit_p50_ms"] is None:
+        return "no commits measured yet"
+    p50_ms, p99_ms = collector["commit_p50_ms"], collector["commit_p99_ms"]
+    queue = f", {_mega(collector['queue_bytes'])} in the queue" if collector["queue_bytes"] else ""
+    return f"commits take {p50_ms:.1f} ms (p99 {p99_ms:.1f} ms){queue}"
 
 
 def _mega(size: int) -> str:

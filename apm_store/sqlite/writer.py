@@ -178,11 +178,11 @@ class Writer:
                 job.done.set_exception(failure)
             return
         self._latencies_ms.append((time.monotonic() - started_s) * 1e3)
-        for job in jobs:
-            job.done.set_result(None)
         self._hand_on(jobs, [len(frame) for frame in frames], offsets, received_ns)
         self._seq += len(jobs)
         self._last_received_ns = received_ns
+        for job in jobs:  # after the indexer knows of them, so that who asks next sees what was just acknowledged
+            job.done.set_result(None)
 
     def _hand_on(self, jobs: list[_Job], lengths: list[int], offsets: list[int], received_ns: int) -> None:
         room = _INDEX_QUEUE_BYTES - self.indexer.waiting_bytes

@@ -143,6 +143,15 @@ def _sub(model: SystemModel) -> str:
     return f"Since the collector started at {since} · all counted, none sampled"
 
 
+def _commit_kpi(said: Mapping[str, Any]) -> Kpi:
+    """How long commits take, which the collector alone knows: this process only reads the store."""
+    p50_ms, p99_ms = said.get("commit_p50_ms"), said.get("commit_p99_ms")
+    if p50_ms is None or p99_ms is None:
+        why = "none measured yet" if said else "the collector does not answer"
+        return Kpi("Commit, p99", MISSING, why)
+    return Kpi("Commit, p99", duration(p99_ms * 1e6), f"p50 {duration(p50_ms * 1e6)}, last commits")
+
+
 def _kpis(model: SystemModel) -> list[Kpi]:
     health, said = model.health, model.collector.said or {}
     limit, held = said.get("in_flight_limit_bytes"), said.get("in_flight_bytes")
@@ -152,13 +161,9 @@ def _kpis(model: SystemModel) -> list[Kpi]:
         Kpi(
             "Index lag",
             duration(health.index_lag_s * 1e9),
-            f"age of the oldest that waits, {bytes_(health.queue_bytes)}",
+            f"age of the oldest that waits, {bytes_(said.get('queue_bytes'))} in the queue",
         ),
-        Kpi(
-            "Commit, p99",
-            duration(health.commit_p99_ms * 1e6),
-            f"p50 {duration(health.commit_p50_ms * 1e6)}, last commits",
-        ),
+        _commit_kpi(said),
         Kpi(
             "Kept",
             bytes_(health.bytes_on_disk),

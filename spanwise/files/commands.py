@@ -14,7 +14,7 @@ def add_import_arguments(command: argparse.ArgumentParser) -> None:
     """Give `spanwise import` its arguments."""
     command.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for the standard input")
     command.add_argument("--format", choices=IMPORT_FORMATS, help="the format, where the content does not tell it")
-    _add_flags(command, "data_dir", "config_file")
+    _add_flags(command, "data_dir", "config_file", "max_bytes", "max_age_s")
 
 
 def add_export_arguments(command: argparse.ArgumentParser) -> None:
@@ -40,11 +40,13 @@ def add_backup_arguments(command: argparse.ArgumentParser) -> None:
 def add_prune_arguments(command: argparse.ArgumentParser) -> None:
     """Give `spanwise prune` its arguments."""
     how = command.add_mutually_exclusive_group(required=True)
-    how.add_argument("--before", dest="before_ns", type=parse_moment, metavar="TIME", help="all before: 2026-11-01")
-    how.add_argument("--older-than", dest="older_than_ns", type=parse_duration, metavar="AGE", help="all older: 7d")
+    before = "all received before: 2026-11-01"
+    how.add_argument("--before", dest="before_ns", type=parse_moment, metavar="TIME", help=before)
+    older = "all received longer ago: 7d"
+    how.add_argument("--older-than", dest="older_than_ns", type=parse_duration, metavar="AGE", help=older)
     how.add_argument("--to", dest="to_bytes", type=parse_size, metavar="SIZE", help="until the store takes: 2GB")
     command.add_argument("--yes", action="store_true", help="do not ask")
-    _add_flags(command, "data_dir")
+    _add_flags(command, "data_dir", "max_bytes", "max_age_s")
 
 
 def _add_flags(command: argparse.ArgumentParser, *names: str) -> None:

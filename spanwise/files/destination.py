@@ -50,7 +50,7 @@ def open_destination(settings: Settings) -> Iterator[Destination]:
             yield Destination(sender, f"the collector at {instance.otlp_http}")
         return
     config = _config(settings)
-    with writing(settings.data_dir) as store, contextlib.closing(OwnPipelines(config, store, settings.data_dir)) as own:
+    with writing(settings) as store, contextlib.closing(OwnPipelines(config, store, settings.data_dir)) as own:
         yield Destination(own, str(settings.data_dir), own.dropped)
 
 

@@ -43,7 +43,7 @@ def _confirm(question: dict[str, int], args: argparse.Namespace) -> None:
     if not sys.stdin.isatty():
         raise CommandError("This removes telemetry for good; add --yes.")
     if "before_ns" in question:
-        what = f"all raw telemetry before {moment_words(question['before_ns'])}"
+        what = f"all raw telemetry received before {moment_words(question['before_ns'])}"
     else:
         what = f"the oldest raw telemetry until the store takes {size_words(question['to_bytes'])}"
     try:
@@ -62,7 +62,7 @@ def _prune(settings: Settings, question: dict[str, int]) -> dict[str, Any] | Non
         return pruned
     if not settings.data_dir.is_dir():
         raise CommandError(f"There is no data directory {settings.data_dir}. Name another with --data.")
-    with writing(settings.data_dir) as store:
+    with writing(settings) as store:
         entry = store.prune(before_ns=question.get("before_ns"), to_bytes=question.get("to_bytes"))
     return asdict(entry) if entry else None
 

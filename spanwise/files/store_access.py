@@ -12,7 +12,11 @@ from pathlib import Path
 from apm_collector.log_text import printable
 from apm_store.api import SchemaError, Store, StoreError
 from apm_store.open import open_store
+from apm_store.query import Retention
 from spanwise.data_dir import LOCK_NAME, running_instance
+from spanwise.settings import Settings
+
+_NO_BUDGET = 1 << 62
 
 
 class CommandError(Exception):
@@ -43,11 +47,17 @@ def reading(data_dir: Path) -> Iterator[Store]:
 
 
 @contextlib.contextmanager
-def writing(data_dir: Path) -> Iterator[Store]:
-    """A store for writing while nobody else has it; raises CommandError, also when `spanwise up` began meanwhile."""
+def writing(settings: Settings) -> Iterator[Store]:
+    """A store for writing while nobody else has it.
+
+    Where the settings name no budget it removes nothing by itself: the next `spanwise up` does, by its own.
+    Raises CommandError, also when `spanwise up` began meanwhile.
+    """
+    data_dir = settings.data_dir
+    retention = Retention(budget_bytes=settings.max_bytes or _NO_BUDGET, max_age_s=settings.max_age_s)
     with _locked(data_dir):
         try:
-            store = open_store(data_dir)
+            store = open_store(data_dir, retention=retention)
         except StoreError as error:
             raise CommandError(_why(data_dir, error)) from error
         try:

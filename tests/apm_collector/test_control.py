@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from builders import make_batch, make_span
 
 from apm_collector.collector import Collector
 from apm_collector.config import CollectorConfig
@@ -14,6 +16,7 @@ from apm_collector.control import METHODS, OwnRoutes
 from apm_collector.counts import Counts
 from apm_collector.intake import Intake
 from apm_store.api import StoreError
+from apm_store.open import open_store
 from apm_store.query import PruneEntry
 
 TOKEN = {"x-spanwise-control": "right"}
@@ -38,18 +41,43 @@ class _PruningStore:
 def _routes(store: Any = None, token: str = "right") -> OwnRoutes:
     intake = Intake(Counts())
     intake.close()
-    return OwnRoutes(store, intake, control_token=token, config_state=lambda: {"checkpoint": 3})
+    return OwnRoutes(store, intake, control_token=token, config_state=lambda: {"checkpoint": 3}, version="1.2.3")
+
+
+class _UnreadableStore:
+    """Cannot say how it does."""
+
+    def health(self) -> None:
+        raise StoreError("the disk is gone")
 
 
 def test_health_tells_counts_memory_and_configuration() -> None:
-    """/healthz needs no store; it tells version, counts, budget and the configuration's state."""
-    status, content_type, body = _routes().handle("GET", "/healthz", {}, b"")
+    """/healthz answers also where the store does not; it tells version, counts, budget, the configuration's state."""
+    status, content_type, body = _routes(_UnreadableStore()).handle("GET", "/healthz", {}, b"")
 
     health = orjson.loads(body)
     assert (status, content_type, health["status"]) == (200, "application/json", "ok")
     assert set(health["counts"]) == {"traces", "metrics", "logs"}
     assert (health["in_flight_bytes"], health["config"]) == (0, {"checkpoint": 3})
+    assert health["version"] == "1.2.3"
     assert health["rss_bytes"] > 1_000_000
+    assert (health["queue_bytes"], health["commit_p50_ms"], health["commit_p99_ms"]) == (None, None, None)
+
+
+def test_health_tells_what_only_the_writer_knows(tmp_path: Path) -> None:
+    """Commit times are those of the store that this process writes; there are none before the first commit."""
+    store = open_store(tmp_path)
+    routes = _routes(store)
+    before = orjson.loads(routes.handle("GET", "/healthz", {}, b"")[2])
+    store.traces.write(make_batch([make_span("op")]))
+
+    after = orjson.loads(routes.handle("GET", "/healthz", {}, b"")[2])
+
+    commit_ms = (store.health().commit_p50_ms, store.health().commit_p99_ms)
+    store.close()
+    assert (before["commit_p50_ms"], before["commit_p99_ms"], before["queue_bytes"]) == (None, None, 0)
+    assert (after["commit_p50_ms"], after["commit_p99_ms"]) == commit_ms
+    assert commit_ms[1] >= commit_ms[0] > 0
 
 
 @pytest.mark.parametrize(("answer", "told"), [(ENTRY, {"kept_traces": 8, "freed_bytes": 7}), (None, None)])

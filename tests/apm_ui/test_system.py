@@ -26,8 +26,8 @@ HEALTH = StoreHealth(
     waiting=ZERO | {"traces": 7},
     queue_bytes=0,
     index_lag_s=0.5,
-    commit_p50_ms=3.0,
-    commit_p99_ms=18.0,
+    commit_p50_ms=0.0,
+    commit_p99_ms=0.0,
     bytes_on_disk=1_200_000_000,
     budget_bytes=5_000_000_000,
     disk_free_bytes=80_000_000_000,
@@ -56,10 +56,20 @@ def _collector(**changes: Any) -> CollectorState:
         "cpu_s": 3.2,
         "in_flight_bytes": 0,
         "in_flight_limit_bytes": 134_217_728,
+        "queue_bytes": 4_000_000,
+        "commit_p50_ms": 3.0,
+        "commit_p99_ms": 18.0,
         "config": {"checkpoint": 7, "since_ns": NOW_NS - SECOND, "refused": ""},
         "exporters": {},
     }
     return CollectorState("127.0.0.1:4318", said)
+
+
+def _silent_collector() -> CollectorState:
+    """A collector that has not committed anything."""
+    collector = _collector()
+    assert collector.said is not None
+    return CollectorState(collector.address, {**collector.said, "commit_p50_ms": None, "commit_p99_ms": None})
 
 
 def _model(collector: CollectorState | None = None, health: StoreHealth = HEALTH) -> system.SystemModel:
@@ -162,6 +172,28 @@ def test_without_the_collector_the_store_is_still_told() -> None:
 
     assert "127.0.0.1:9 gives no counts: Connection refused" in words
     assert "1,234,500" in words
+
+
+def test_commit_times_and_queue_are_the_collectors() -> None:
+    """The process that writes the store tells them: the page's own store is read-only and knows neither."""
+    words = " ".join(_text(system.view(_model())).split())
+
+    assert "Commit, p99 18.0 ms p50 3.00 ms, last commits" in words
+    assert "age of the oldest that waits, 4.00 MB in the queue" in words
+
+
+@pytest.mark.parametrize(
+    ("collector", "why"),
+    [
+        (CollectorState("127.0.0.1:9", None, "refused"), "the collector does not answer"),
+        (_silent_collector(), "none measured yet"),
+    ],
+)
+def test_unknown_commit_times_are_no_zero(collector: CollectorState, why: str) -> None:
+    """Without an answer, or a commit, there is a dash and the reason."""
+    words = " ".join(_text(system.view(_model(collector))).split())
+
+    assert f"Commit, p99 – {why}" in words
 
 
 def test_a_dead_collector_costs_the_page_little(empty_sources) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stack import Stack, fetch, wait_for
 from apm_store.open import open_store
 from spanwise.data_dir import Instance
 from spanwise.settings import Settings
-from spanwise.status import _lines, collect_status, print_status, printable, read_health
+from spanwise.status import _lines, _store_lines, collect_status, print_status, printable, read_health
 
 VALID, INVALID = make_span("op"), make_span("bad", span=0)
 NOTHING: dict[str, Any] = {"rejected": {}, "dropped": {}, "refused": {}, "refused_requests": {}, "pending": 0}
@@ -44,6 +45,9 @@ def test_a_running_stack_tells_counts_and_store_in_one_json(tmp_path: Path, caps
     assert (traces["received"], traces["accepted"], sum(traces["rejected"].values())) == (2, 1, 1)
     assert traces["refused_requests"] == {"undecodable": 1}
     assert health["accepted"]["traces"] == health["stored"]["traces"] == 1
+    assert status["collector"]["commit_p99_ms"] >= status["collector"]["commit_p50_ms"] > 0
+    assert re.search(r"commits take \d+\.\d ms \(p99 \d+\.\d ms\)", words)
+    assert "commit_p50_ms" not in health
     assert "2 spans = 1 accepted + 1 rejected" in words
     assert "1 request refused (undecodable 1)" in words
     assert metrics[0] == 200
@@ -62,6 +66,7 @@ def test_a_store_at_rest_is_still_read(settings: Settings, capsys) -> None:
     assert code == 1
     assert words.startswith(f"Nothing runs on {settings.data_dir}")
     assert "1 spans = 1 stored + 0 duplicates + 0 waiting" in words
+    assert "commit times unknown (no collector answers)" in words
 
 
 @pytest.mark.parametrize("exists", [False, True], ids=["no directory", "empty directory"])
@@ -75,6 +80,24 @@ def test_without_a_store_the_reason_is_told(settings: Settings, exists: bool) ->
     assert (status["running"], status["store"]["status"]) == (False, "down")
     assert str(settings.data_dir) in status["store"]["reason"]
     assert list(settings.data_dir.iterdir()) == [] if exists else not settings.data_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("collector", "words"),
+    [
+        ({"status": "down", "reason": "refused"}, "commit times unknown (no collector answers)"),
+        ({"queue_bytes": 0, "commit_p50_ms": None, "commit_p99_ms": None}, "no commits measured yet"),
+        ({"queue_bytes": 0, "commit_p50_ms": 2.0, "commit_p99_ms": 9.0}, "commits take 2.0 ms (p99 9.0 ms), 0 prunes"),
+        ({"queue_bytes": 5_000_000, "commit_p50_ms": 2.0, "commit_p99_ms": 9.0}, "9.0 ms), 5.0 MB in the queue, 0"),
+    ],
+)
+def test_commit_times_are_the_collectors(collector: dict[str, Any], words: str) -> None:
+    """They come from the process that writes; where it says nothing they are unknown, never 0."""
+    health = {"bytes_on_disk": 1, "budget_bytes": 2, "disk_free_bytes": 3, "accepted": {}, "index_lag_s": 0.0}
+
+    lines = _store_lines({"status": "ok", "prunes": (), "notices": ()} | health, collector)
+
+    assert words in "\n".join(lines)
 
 
 def test_every_outcome_has_its_place_in_the_sum() -> None:

@@ -61,7 +61,7 @@ def test_what_only_a_writer_can_undo_is_said(tmp_path: Path) -> None:
     store.close()
     _run_and_kill(JOURNAL, tmp_path / "data")
 
-    with pytest.raises(SchemaError, match="ended without closing it. Start `spanwise up` once"):
+    with pytest.raises(SchemaError, match=r"ended without closing it\. Start `spanwise up` once"):
         open_store(tmp_path / "data", read_only=True)
 
     open_store(tmp_path / "data").close()

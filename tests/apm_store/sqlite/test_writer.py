@@ -24,6 +24,7 @@ from apm_store.query import SpanAggregate, TimeRange
 from apm_store.sqlite import body_log
 from apm_store.sqlite import writer as writer_module
 from apm_store.sqlite.body_log import BodyLog
+from apm_store.sqlite.indexer import Indexer, Waiting
 from apm_store.sqlite.writer import Writer
 
 EVER = TimeRange(0, 2**63)
@@ -329,3 +330,22 @@ def test_nothing_acknowledged_is_lost_by_kill_9(tmp_path: Path) -> None:
         store.close()
         assert found >= sent
         assert row.count == spans == len(found)
+
+
+def test_what_was_just_acknowledged_is_seen_by_the_next_question(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late the indexer hears of a batch, its sender finds it once write() has returned."""
+    store = open_store(data_dir)
+    real = Indexer.put
+
+    def put(indexer: Indexer, bodies: list[Waiting]) -> None:
+        threading.Event().wait(0.2)
+        real(indexer, bodies)
+
+    monkeypatch.setattr(Indexer, "put", put)
+    store.traces.write(_batch(1))
+
+    spans = store.traces.get(f"{1:032x}")
+    store.close()
+    assert len(spans) == 1

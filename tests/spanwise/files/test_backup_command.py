@@ -10,12 +10,10 @@ import pytest
 from builders import make_batch, make_span
 
 from apm_store.open import open_store
-from apm_store.sqlite.store import SqliteStore
 
 Run = Callable[..., Any]
 
 
-@pytest.mark.skipif(not hasattr(SqliteStore, "backup"), reason="this store has no backup")
 def test_a_backup_of_a_store_in_use_holds_what_was_acknowledged(spanwise: Run, data_dir: Path, tmp_path: Path) -> None:
     """While a writer has the store open, the copy opens by itself and has every span written before."""
     store = open_store(data_dir)
