@@ -14,6 +14,7 @@ from apm_collector.collector import Collector
 from apm_collector.config import CollectorConfig, load_config
 from apm_store.api import Store
 from apm_store.model import Batch, Signal
+from apm_store.query import StoreHealth
 
 LOCAL_CONFIG = Path(__file__).parents[2] / "collector-config" / "local.yaml"
 _SERVICES = {"traces": "trace.v1.TraceService", "metrics": "metrics.v1.MetricsService", "logs": "logs.v1.LogsService"}
@@ -69,6 +70,10 @@ class CurrentStore:
     traces = property(lambda self: _Writer(self, "traces"))
     metrics = property(lambda self: _Writer(self, "metrics"))
     logs = property(lambda self: _Writer(self, "logs"))
+
+    def health(self) -> StoreHealth:
+        """How the test's store is doing."""
+        return self.current.health()
 
 
 @dataclass(frozen=True)
