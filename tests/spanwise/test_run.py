@@ -105,7 +105,7 @@ def test_a_part_that_keeps_dying_ends_the_group_with_its_reason(tmp_path: Path) 
     deadline = time.monotonic() + 60
     while stack.process.poll() is None and time.monotonic() < deadline:
         for pid in stack.child_pids():
-            if b"collector" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"\0collector\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
     rest = stack.stop()
