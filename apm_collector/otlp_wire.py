@@ -43,11 +43,11 @@ def _walk_exceeds(body: bytes, fields: _Fields, limit: int) -> bool:
             position, end, fields = stack.pop()
             while position < end:
                 tag = body[position]
-                tag, position = (tag, position + 1) if tag < 0x80 else _varint(body, position)
+                tag, position = (tag, position + 1) if tag < 0x80 else read_varint(body, position)
                 wire_type = tag & 7
                 if wire_type == 2:
                     length = body[position]
-                    length, position = (length, position + 1) if length < 0x80 else _varint(body, position)
+                    length, position = (length, position + 1) if length < 0x80 else read_varint(body, position)
                     inner = fields.get(tag >> 3)
                     if inner is not None and not (inner is _ANY_VALUE and _is_short_string(body, position, length)):
                         count += 1
@@ -57,7 +57,7 @@ def _walk_exceeds(body: bytes, fields: _Fields, limit: int) -> bool:
                             stack.append((position, min(position + length, end), inner))
                     position += length
                 elif wire_type == 0:
-                    position = _varint(body, position)[1]
+                    position = read_varint(body, position)[1]
                 else:  # OTLP has no groups; the parser bounds their depth
                     position += _FIXED_SIZES.get(wire_type, end)
     except IndexError:
@@ -70,7 +70,7 @@ def _is_short_string(body: bytes, position: int, length: int) -> bool:
     return 2 <= length < 128 and body[position] == _STRING_VALUE_TAG and body[position + 1] == length - 2
 
 
-def _varint(body: bytes, position: int) -> tuple[int, int]:
+def read_varint(body: bytes | memoryview, position: int) -> tuple[int, int]:
     """The varint at a position, and the position behind it; raises IndexError where there is none."""
     byte = body[position]
     if byte < 0x80:

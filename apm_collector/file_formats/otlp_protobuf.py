@@ -15,6 +15,7 @@ from itertools import islice
 from apm_collector.file_formats.contents import MAX_RECORD_BYTES, FileFormatError, FileRequest, Remarks
 from apm_collector.file_formats.otlp_json import load_json, requests_in
 from apm_collector.file_formats.unpack import ZSTD_MAGIC
+from apm_collector.otlp_wire import read_varint
 from apm_store.model import Signal
 
 if sys.version_info >= (3, 14):
@@ -150,13 +151,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
     """The varint at a position, and the position behind it."""
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(message):
-            break
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise FileFormatError("it is not OTLP protobuf, or ends too early")
+    try:
+        return read_varint(message, position)
+    except IndexError as error:
+        raise FileFormatError("it is not OTLP protobuf, or ends too early") from error

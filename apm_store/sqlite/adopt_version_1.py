@@ -13,10 +13,9 @@ from urllib.parse import quote
 from apm_store.api import StoreError
 from apm_store.model import Signal
 from apm_store.sqlite.body_log import BodyLog, encode_frame
-from apm_store.sqlite.catalogue import FILE_NAME
 from apm_store.sqlite.connections import BUSY_TIMEOUT_MS
 from apm_store.sqlite.migrations import VERSION_1_ID
-from apm_store.sqlite.segments import SegmentFiles, sync_directory
+from apm_store.sqlite.segments import CATALOGUE_NAME, SegmentFiles, sync_directory
 
 _ADOPTING = "adopting"
 _SEGMENTS = "segments"
@@ -33,7 +32,7 @@ def adopt_version_1(data_dir: Path, segment_bytes: int) -> None:
     The logs are written in a directory of their own. It counts only once the database has its new name; so whatever
     breaks off is begun anew or ended at the next start. Raises StoreError when a request cannot be copied.
     """
-    path, adopting = data_dir / FILE_NAME, data_dir / _ADOPTING
+    path, adopting = data_dir / CATALOGUE_NAME, data_dir / _ADOPTING
     if _is_version_1(path):
         shutil.rmtree(adopting, ignore_errors=True)
         with closing(sqlite3.connect(path, isolation_level=None)) as database:

@@ -12,10 +12,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from apm_store.api import StoreError
-from apm_store.sqlite.catalogue import FILE_NAME
 from apm_store.sqlite.connections import connect_reader
 from apm_store.sqlite.migrations import CATALOGUE, SEGMENT, Schema
-from apm_store.sqlite.segments import SegmentFiles, kept_ids, segment_ids, sync_directory
+from apm_store.sqlite.segments import CATALOGUE_NAME, SegmentFiles, kept_ids, segment_ids, sync_directory
 
 _COPIED_BYTES = 1024 * 1024
 
@@ -28,8 +27,8 @@ def back_up(data_dir: Path, target: Path) -> None:
     """
     if target.exists():
         raise StoreError(f"{target} exists already; a backup goes into a directory of its own.")
-    if not (data_dir / FILE_NAME).exists():
-        raise StoreError(f"There is no database at {data_dir / FILE_NAME} to back up.")
+    if not (data_dir / CATALOGUE_NAME).exists():
+        raise StoreError(f"There is no database at {data_dir / CATALOGUE_NAME} to back up.")
     unfinished = target.with_name(f"{target.name}.unfinished")
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -49,8 +48,8 @@ def _copy(data_dir: Path, target: Path) -> None:
         logs = {segment_id: _open_log(data_dir, segment_id, stack) for segment_id in _ids(data_dir)}
         for segment_id in logs:
             _copy_index(SegmentFiles(data_dir, segment_id), SegmentFiles(target, segment_id))
-        _copy_database(data_dir / FILE_NAME, target / FILE_NAME, CATALOGUE)
-        listed, last = _listed(target / FILE_NAME)
+        _copy_database(data_dir / CATALOGUE_NAME, target / CATALOGUE_NAME, CATALOGUE)
+        listed, last = _listed(target / CATALOGUE_NAME)
         for segment_id in _ids(data_dir):
             if segment_id not in logs:
                 logs[segment_id] = _open_log(data_dir, segment_id, stack)

@@ -16,8 +16,8 @@ from apm_store.sqlite.dictionaries import Dictionaries
 from apm_store.sqlite.edges import EdgePairing, EdgeRollup, Peer
 from apm_store.sqlite.migrations import CATALOGUE
 from apm_store.sqlite.rollups import MINUTE_S, SPAN_KEY, STATEMENT_KEY, Rollup
+from apm_store.sqlite.segments import CATALOGUE_NAME
 
-FILE_NAME = "spanwise.db"
 _NS_PER_MINUTE = MINUTE_S * 1_000_000_000
 _OUTCOMES = {OK: "ok", CLIENT_ERROR: "4xx", FAILED: "failed"}
 _ITEM_COLUMNS = {Signal.TRACES: "spans", Signal.METRICS: "data_points", Signal.LOGS: "log_records"}
@@ -41,8 +41,8 @@ class Catalogue:
     """The catalogue as its only writer sees it; a transaction is open from `begin` to `commit`."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.connection = connect_writer(data_dir / FILE_NAME, CATALOGUE)
-        self.identity = (data_dir / FILE_NAME).stat().st_ino
+        self.connection = connect_writer(data_dir / CATALOGUE_NAME, CATALOGUE)
+        self.identity = (data_dir / CATALOGUE_NAME).stat().st_ino
         """By which it is seen that another file took its place."""
         self.names = Dictionaries(self.connection)
         self.edges = EdgePairing()

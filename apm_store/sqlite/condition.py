@@ -15,13 +15,19 @@ from apm_store.query import PruneEntry, StoreHealth, StoreNotice, StoreStats
 from apm_store.sqlite.body_log import LogReader
 from apm_store.sqlite.connections import connect_reader
 from apm_store.sqlite.migrations import CATALOGUE, SEGMENT
-from apm_store.sqlite.segments import SegmentFiles, directory_bytes, segment_directories, segment_ids, size_of
+from apm_store.sqlite.segments import (
+    CATALOGUE_NAME,
+    SegmentFiles,
+    directory_bytes,
+    segment_directories,
+    segment_ids,
+    size_of,
+)
 from apm_store.sqlite.wal import wal_bytes
 
 if TYPE_CHECKING:
     from apm_store.sqlite.writer import Writer
 
-_FILE_NAME = "spanwise.db"
 _RATE_S = 10  # spans per second are counted over so long
 _MAX_LISTED = 100
 
@@ -31,7 +37,7 @@ class Condition:
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
-        path = data_dir / _FILE_NAME
+        path = data_dir / CATALOGUE_NAME
         self._path = path
         if not path.exists():
             raise StoreError(
@@ -166,9 +172,9 @@ _NEWEST = "SELECT * FROM {} ORDER BY id DESC LIMIT ?"
 
 def bytes_on_disk(data_dir: Path) -> int:
     """The size of the store's files."""
-    if not (data_dir / _FILE_NAME).exists():
-        raise StoreError(f"The store's file {data_dir / _FILE_NAME} is gone.")
-    catalogue = (data_dir / f"{_FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm"))
+    if not (data_dir / CATALOGUE_NAME).exists():
+        raise StoreError(f"The store's file {data_dir / CATALOGUE_NAME} is gone.")
+    catalogue = (data_dir / f"{CATALOGUE_NAME}{suffix}" for suffix in ("", "-wal", "-shm"))
     return sum(map(size_of, catalogue)) + sum(map(directory_bytes, segment_directories(data_dir)))
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from apm_store.sqlite.catalogue import FILE_NAME, Catalogue
+from apm_store.sqlite.catalogue import Catalogue
 from apm_store.sqlite.migrations import SEGMENT
 from apm_store.sqlite.recovery import set_aside_catalogue, set_aside_index
 from apm_store.sqlite.segment_index import SegmentIndex
-from apm_store.sqlite.segments import SegmentFiles
+from apm_store.sqlite.segments import CATALOGUE_NAME, SegmentFiles
 from apm_store.sqlite.wal import shrink_wal, wal_bytes
 
 
@@ -29,7 +29,7 @@ class OpenDatabases:
 
     def check_files(self) -> None:
         """Raise OSError when a database that is open was removed or replaced; SQLite does not always notice."""
-        paths = {self._data_dir / FILE_NAME: self._catalogue.identity}
+        paths = {self._data_dir / CATALOGUE_NAME: self._catalogue.identity}
         if self._current is not None:
             paths[self._current.files.index] = self._current.identity
         for path, identity in paths.items():
@@ -38,7 +38,7 @@ class OpenDatabases:
 
     def _open_catalogue(self, *, is_thorough: bool) -> None:
         """Open the catalogue; `is_thorough` when some database is known to be damaged, which may be a large one."""
-        said = set_aside_catalogue(self._data_dir / FILE_NAME, is_thorough=is_thorough)
+        said = set_aside_catalogue(self._data_dir / CATALOGUE_NAME, is_thorough=is_thorough)
         self._is_thorough = is_thorough
         self._catalogue = Catalogue(self._data_dir)
         self._note("critical", said)
@@ -65,7 +65,7 @@ class OpenDatabases:
 
     def _longest_wal(self) -> int:
         """The size of the longer of the write-ahead logs that grow."""
-        paths = [self._data_dir / FILE_NAME]
+        paths = [self._data_dir / CATALOGUE_NAME]
         if self._current is not None:
             paths.append(self._current.files.index)
         return max(map(wal_bytes, paths))

@@ -27,7 +27,7 @@ from apm_store.sqlite.connections import connect_reader
 from apm_store.sqlite.migrations import CATALOGUE
 from apm_store.sqlite.schema import segment as segment_table
 from apm_store.sqlite.segment_reader import STEPS_PER_CHECK, BlockHead, OpenSegment, SegmentPool, SegmentSnapshot
-from apm_store.sqlite.segments import SegmentFiles
+from apm_store.sqlite.segments import CATALOGUE_NAME, SegmentFiles
 
 _ITEM_COUNTS = {
     Signal.TRACES: segment_table.c.spans,
@@ -158,7 +158,7 @@ class Reader:
 
     def __init__(self, data_dir: Path, limit_s: float) -> None:
         self._data_dir = data_dir
-        self._path = data_dir / "spanwise.db"
+        self._path = data_dir / CATALOGUE_NAME
         self._identity = 0
         self._limit_s = limit_s
         self._segments = SegmentPool()

@@ -25,7 +25,7 @@ from apm_store.sqlite.disk_guard import DiskGuard
 from apm_store.sqlite.kept_traces import KeptSegment, keep_notable, next_kept, relist_kept
 from apm_store.sqlite.recovery import set_aside_directory
 from apm_store.sqlite.rollup_retention import drop_rollups
-from apm_store.sqlite.segments import SegmentFiles, directory_bytes, dropped, mark_dropped
+from apm_store.sqlite.segments import CATALOGUE_NAME, SegmentFiles, directory_bytes, dropped, mark_dropped
 from apm_store.sqlite.steady_clock import SteadyClock
 
 CHECK_S = 10.0
@@ -296,7 +296,7 @@ class Upkeep:
 
 def default_budget(data_dir: Path, guard: DiskGuard) -> int:
     """How many bytes a store may take when nobody says: a tenth of what the disk has for it, at most 5 GB."""
-    held = bytes_on_disk(data_dir) if (data_dir / "spanwise.db").exists() else 0
+    held = bytes_on_disk(data_dir) if (data_dir / CATALOGUE_NAME).exists() else 0
     return min(MAX_BUDGET_BYTES, (guard.free_bytes() + held) // 10)
 
 

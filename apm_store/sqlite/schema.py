@@ -5,27 +5,11 @@ The catalogue is `spanwise.db`: names, roll-ups, what there is and was. It outli
 
 from __future__ import annotations
 
-from sqlalchemy import BLOB, INTEGER, TEXT, Column, Index, MetaData, PrimaryKeyConstraint, Table
+from sqlalchemy import INTEGER, TEXT, Column, Index, MetaData, PrimaryKeyConstraint, Table
+
+from apm_store.sqlite.columns import blob, integers, row_id, string
 
 METADATA = MetaData()
-
-
-def _integers(**comments: str) -> tuple[Column[int], ...]:
-    """Columns of integers that are never null, by name, each with its meaning."""
-    return tuple(Column(name, INTEGER, nullable=False, comment=comment) for name, comment in comments.items())
-
-
-def _id(comment: str) -> Column[int]:
-    # SQLite's alias of the rowid, which is never null
-    return Column("id", INTEGER, primary_key=True, nullable=True, comment=comment)
-
-
-def _text(name: str, comment: str) -> Column[str]:
-    return Column(name, TEXT, nullable=False, comment=comment)
-
-
-def _bytes(name: str, comment: str, *, nullable: bool = False) -> Column[bytes]:
-    return Column(name, BLOB, nullable=nullable, comment=comment)
 
 
 _OUTCOME = "How the spans ended: `ok`, `4xx` or `failed`"
@@ -39,17 +23,17 @@ _SUMS = {
 
 def _durations() -> tuple[Column[bytes], ...]:
     return (
-        _bytes("max_trace_id", "Trace of the longest span"),
-        _bytes("sketch", "Durations: pairs of bucket (2 bytes) and count (4 bytes), 1 % relative error"),
+        blob("max_trace_id", "Trace of the longest span"),
+        blob("sketch", "Durations: pairs of bucket (2 bytes) and count (4 bytes), 1 % relative error"),
     )
 
 
 service = Table(
     "service",
     METADATA,
-    _id("Stands for the name elsewhere"),
-    _text("name", "`service.name` of the resource"),
-    *_integers(slot="Number of its colour, from 0 in order of arrival"),
+    row_id("id", "Stands for the name elsewhere"),
+    string("name", "`service.name` of the resource"),
+    *integers(slot="Number of its colour, from 0 in order of arrival"),
     Column("first_seen_ns", INTEGER, comment="Earliest start of a span, in nanoseconds since 1970; null without spans"),
     Column("last_seen_ns", INTEGER, comment="Latest start of a span, in nanoseconds since 1970; null without spans"),
     Index("ix_service_name", "name", unique=True),
@@ -60,8 +44,8 @@ service = Table(
 operation = Table(
     "operation",
     METADATA,
-    _id("Stands for the name elsewhere"),
-    _text("name", "Name of a span"),
+    row_id("id", "Stands for the name elsewhere"),
+    string("name", "Name of a span"),
     Index("ix_operation_name", "name", unique=True),
     comment="Names of spans.",
     sqlite_strict=True,
@@ -70,11 +54,11 @@ operation = Table(
 statement = Table(
     "statement",
     METADATA,
-    _id("Stands for the statement elsewhere"),
-    _text("hash", "Hash of the normalised statement, the same in every store"),
-    _text("system", "`db.system.name` of its first call"),
-    _text("namespace", "`db.namespace` of its first call"),
-    _text("text", "The statement without its values"),
+    row_id("id", "Stands for the statement elsewhere"),
+    string("hash", "Hash of the normalised statement, the same in every store"),
+    string("system", "`db.system.name` of its first call"),
+    string("namespace", "`db.namespace` of its first call"),
+    string("text", "The statement without its values"),
     Index("ix_statement_hash", "hash", unique=True),
     comment="Database statements, normalised.",
     sqlite_strict=True,
@@ -83,15 +67,15 @@ statement = Table(
 span_rollup = Table(
     "span_rollup",
     METADATA,
-    *_integers(
+    *integers(
         **_STEP,
         service_id="Their `service`",
         operation_id="Their name, an `operation`",
         kind="Their SpanKind",
         is_entry="1 for entry spans",
     ),
-    _text("outcome", _OUTCOME),
-    *_integers(**_SUMS),
+    string("outcome", _OUTCOME),
+    *integers(**_SUMS),
     *_durations(),
     PrimaryKeyConstraint("step_s", "start_s", "service_id", "operation_id", "kind", "is_entry", "outcome"),
     comment="Spans summed up by the minute and by the hour of their start.",
@@ -110,9 +94,9 @@ minute = Table(
 statement_rollup = Table(
     "statement_rollup",
     METADATA,
-    *_integers(**_STEP, service_id="The calling `service`", statement_id="The `statement`"),
-    _text("outcome", _OUTCOME),
-    *_integers(**_SUMS),
+    *integers(**_STEP, service_id="The calling `service`", statement_id="The `statement`"),
+    string("outcome", _OUTCOME),
+    *integers(**_SUMS),
     *_durations(),
     PrimaryKeyConstraint("step_s", "start_s", "service_id", "statement_id", "outcome"),
     comment="Database calls summed up by the minute and by the hour of their start.",
@@ -123,10 +107,10 @@ statement_rollup = Table(
 metric_stream = Table(
     "metric_stream",
     METADATA,
-    _id("Stands for the stream elsewhere"),
-    _bytes("digest", "BLAKE2b of all that tells it from other streams: resource, scope, metric, attributes"),
-    *_integers(service_id="Its `service`"),
-    _text("name", "Name of the metric"),
+    row_id("id", "Stands for the stream elsewhere"),
+    blob("digest", "BLAKE2b of all that tells it from other streams: resource, scope, metric, attributes"),
+    *integers(service_id="Its `service`"),
+    string("name", "Name of the metric"),
     Index("ix_metric_stream_digest", "digest", unique=True),
     Index("ix_metric_stream_name", "name", "service_id"),
     comment="Metric streams: one metric of one source with one set of attributes.",
@@ -136,11 +120,11 @@ metric_stream = Table(
 edge_rollup = Table(
     "edge_rollup",
     METADATA,
-    *_integers(**_STEP, source_id="The calling `node`", target_id="The called `node`"),
-    _text("kind", "`http`, `rpc`, `messaging`, `database` or `other`"),
-    *_integers(count="How many calls", failed_count="How many of them failed"),
-    _bytes("client_sketch", "Durations that the caller saw, packed as in `span_rollup`"),
-    _bytes("server_sketch", "Durations that the callee saw"),
+    *integers(**_STEP, source_id="The calling `node`", target_id="The called `node`"),
+    string("kind", "`http`, `rpc`, `messaging`, `database` or `other`"),
+    *integers(count="How many calls", failed_count="How many of them failed"),
+    blob("client_sketch", "Durations that the caller saw, packed as in `span_rollup`"),
+    blob("server_sketch", "Durations that the callee saw"),
     PrimaryKeyConstraint("step_s", "start_s", "source_id", "target_id", "kind"),
     comment="Calls between nodes of the service map, by the minute and by the hour of their start.",
     sqlite_strict=True,
@@ -150,9 +134,9 @@ edge_rollup = Table(
 node = Table(
     "node",
     METADATA,
-    _id("Stands for the node elsewhere"),
-    _text("name", "A service's name, or that of what sends no spans itself: a database, a foreign host, `user`"),
-    *_integers(is_virtual="1 for a node that sends no spans itself"),
+    row_id("id", "Stands for the node elsewhere"),
+    string("name", "A service's name, or that of what sends no spans itself: a database, a foreign host, `user`"),
+    *integers(is_virtual="1 for a node that sends no spans itself"),
     Index("ix_node_name", "name", "is_virtual", unique=True),
     comment="Nodes of the service map.",
     sqlite_strict=True,
@@ -161,8 +145,8 @@ node = Table(
 segment = Table(
     "segment",
     METADATA,
-    _id("Counts up from 1; the name of its directory below `segments/`, in six digits"),
-    *_integers(
+    row_id("id", "Counts up from 1; the name of its directory below `segments/`, in six digits"),
+    *integers(
         created_ns="When it was begun, in nanoseconds since 1970",
         is_kept="1 for the segment of the traces that were kept when others were pruned",
         spans="How many spans it holds",
@@ -180,8 +164,8 @@ segment = Table(
 applied = Table(
     "applied",
     METADATA,
-    _id("Always 1"),
-    *_integers(
+    row_id("id", "Always 1"),
+    *integers(
         segment_id="The `segment` in which the last body lies that these tables contain",
         seq="Number of that body in the segment's log",
         offset="Where the log goes on behind it",
@@ -194,10 +178,10 @@ applied = Table(
 prune = Table(
     "prune",
     METADATA,
-    _id("Counts up from 1"),
-    *_integers(time_ns="When, in nanoseconds since 1970"),
-    _text("reason", "`size`, `age`, `disk` or `request`"),
-    *_integers(
+    row_id("id", "Counts up from 1"),
+    *integers(time_ns="When, in nanoseconds since 1970"),
+    string("reason", "`size`, `age`, `disk` or `request`"),
+    *integers(
         first_ns="Earliest time of what was removed",
         last_ns="Latest time of what was removed",
         spans="How many spans were removed",
@@ -213,8 +197,8 @@ prune = Table(
 retention = Table(
     "retention",
     METADATA,
-    _id("Always 1"),
-    *_integers(budget_bytes="How many bytes the store may take"),
+    row_id("id", "Always 1"),
+    *integers(budget_bytes="How many bytes the store may take"),
     comment="What bounds the store, as its writer was told.",
     sqlite_strict=True,
 )
@@ -222,10 +206,10 @@ retention = Table(
 notice = Table(
     "notice",
     METADATA,
-    _id("Counts up from 1"),
-    *_integers(time_ns="When, in nanoseconds since 1970"),
-    _text("state", "`warn` or `critical`"),
-    _text("text", "What happened, and what to do"),
+    row_id("id", "Counts up from 1"),
+    *integers(time_ns="When, in nanoseconds since 1970"),
+    string("state", "`warn` or `critical`"),
+    string("text", "What happened, and what to do"),
     comment="What a person must know of the store, such as a damaged file that was set aside.",
     sqlite_strict=True,
 )
@@ -234,7 +218,7 @@ counter = Table(
     "counter",
     METADATA,
     Column("name", TEXT, primary_key=True, comment="`traces`, `metrics` or `logs`"),
-    *_integers(
+    *integers(
         stored="How many items of the signal were stored",
         duplicates="How many came again and were left out",
         pruned="How many of the stored ones were removed since",

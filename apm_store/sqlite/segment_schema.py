@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BLOB, INTEGER, REAL, TEXT, Column, Index, MetaData, PrimaryKeyConstraint, Table, text
+from sqlalchemy import INTEGER, REAL, Column, Index, MetaData, PrimaryKeyConstraint, Table, text
+
+from apm_store.sqlite.columns import blob, integers, row_id, string
 
 METADATA = MetaData()
-
-
-def _integers(**comments: str) -> tuple[Column[int], ...]:
-    """Columns of integers that are never null, by name, each with its meaning."""
-    return tuple(Column(name, INTEGER, nullable=False, comment=comment) for name, comment in comments.items())
-
-
-def _id(name: str, comment: str) -> Column[int]:
-    # SQLite's alias of the rowid, which is never null
-    return Column(name, INTEGER, primary_key=True, nullable=True, comment=comment)
-
-
-def _bytes(name: str, comment: str, *, nullable: bool = False) -> Column[bytes]:
-    return Column(name, BLOB, nullable=nullable, comment=comment)
 
 
 _ITEM_ID = "Number of its body times 2^20, plus its position in the body"
@@ -26,8 +14,8 @@ _ITEM_ID = "Number of its body times 2^20, plus its position in the body"
 state = Table(
     "state",
     METADATA,
-    _id("id", "Always 1"),
-    *_integers(
+    row_id("id", "Always 1"),
+    *integers(
         seq="Number of the last body that is indexed",
         offset="Where the log goes on behind it",
         first_unsettled_block="From this block on there may be traces that `trace` does not hold, or not whole",
@@ -39,16 +27,16 @@ state = Table(
 body = Table(
     "body",
     METADATA,
-    _id("seq", "Counts up from 1"),
-    *_integers(offset="Where its frame begins in `bodies.log`", length="How many bytes the frame has"),
-    Column("signal", TEXT, nullable=False, comment="`traces`, `metrics` or `logs`"),
-    *_integers(
+    row_id("seq", "Counts up from 1"),
+    *integers(offset="Where its frame begins in `bodies.log`", length="How many bytes the frame has"),
+    string("signal", "`traces`, `metrics` or `logs`"),
+    *integers(
         received_ns="When it was received, in nanoseconds since 1970",
         first_ns="Earliest time of an item, in nanoseconds since 1970",
         last_ns="Latest time of an item, in nanoseconds since 1970",
         item_count="How many items it holds, duplicates included",
     ),
-    _bytes("digest", "BLAKE2b of signal and content, by which repeated metrics and logs are known", nullable=True),
+    blob("digest", "BLAKE2b of signal and content, by which repeated metrics and logs are known", nullable=True),
     Index("ix_body_digest", "digest", unique=True, sqlite_where=text("digest IS NOT NULL")),
     comment="OTLP export requests as they were received; all that the other tables leave out is read from there.",
     sqlite_strict=True,
@@ -57,8 +45,8 @@ body = Table(
 block = Table(
     "block",
     METADATA,
-    _id("id", "Counts up from 1"),
-    *_integers(
+    row_id("id", "Counts up from 1"),
+    *integers(
         first_seq="The first body that its spans come from",
         last_seq="The last one",
         first_ns="Earliest start of its spans, in nanoseconds since 1970",
@@ -67,8 +55,8 @@ block = Table(
         entry_count="How many of them are entry spans",
         is_open="1 while more spans are to come; a full block replaces all open ones",
     ),
-    _bytes("zones", "JSON: [service, outcome, entry spans, longest duration in nanoseconds], …"),
-    _bytes("data", "The spans as columns, compressed; entry spans first"),
+    blob("zones", "JSON: [service, outcome, entry spans, longest duration in nanoseconds], …"),
+    blob("data", "The spans as columns, compressed; entry spans first"),
     Index("ix_block_time", "last_ns"),
     comment="Spans by the thousand, for finding, listing and measuring them.",
     sqlite_strict=True,
@@ -77,8 +65,8 @@ block = Table(
 block_filter = Table(
     "block_filter",
     METADATA,
-    _id("block_id", "A full `block`"),
-    _bytes("bits", "Bloom filter of all attributes, operations, statements and services of its spans"),
+    row_id("block_id", "A full `block`"),
+    blob("bits", "Bloom filter of all attributes, operations, statements and services of its spans"),
     comment="What a block can contain.",
     sqlite_strict=True,
 )
@@ -86,8 +74,8 @@ block_filter = Table(
 trace = Table(
     "trace",
     METADATA,
-    _bytes("trace_id", "16 bytes"),
-    *_integers(
+    blob("trace_id", "16 bytes"),
+    *integers(
         first_ns="Start of its first span, in nanoseconds since 1970",
         last_ns="End of its last span",
         span_count="How many spans it has in this segment",
@@ -95,7 +83,7 @@ trace = Table(
         root_service_id="Its root's `service` in the catalogue; 0 before the root has come",
         root_operation_id="Its root's `operation` in the catalogue",
     ),
-    _bytes("bodies", "JSON: [number of a body, its spans of the trace, failed ones among them], …"),
+    blob("bodies", "JSON: [number of a body, its spans of the trace, failed ones among them], …"),
     PrimaryKeyConstraint("trace_id"),
     comment="Traces: where their spans lie, and their measures; written when a trace has been quiet for a while.",
     sqlite_strict=True,
@@ -105,16 +93,14 @@ trace = Table(
 log_record = Table(
     "log_record",
     METADATA,
-    _id("id", _ITEM_ID),
-    *_integers(
+    row_id("id", _ITEM_ID),
+    *integers(
         time_ns="Its time in nanoseconds since 1970; without one when it was observed, or else received",
         observed_ns="When it was observed, in nanoseconds since 1970; 0 when unknown",
     ),
-    _bytes("trace_id", "16 bytes; null outside a trace", nullable=True),
-    _bytes("span_id", "8 bytes; null outside a span", nullable=True),
-    *_integers(
-        service_id="Its `service` in the catalogue", severity_number="Severity of OTLP, 1 to 24; 0 when unknown"
-    ),
+    blob("trace_id", "16 bytes; null outside a trace", nullable=True),
+    blob("span_id", "8 bytes; null outside a span", nullable=True),
+    *integers(service_id="Its `service` in the catalogue", severity_number="Severity of OTLP, 1 to 24; 0 when unknown"),
     Index("ix_log_record_time", "time_ns"),
     Index("ix_log_record_service", "service_id", "time_ns"),
     Index("ix_log_record_trace", "trace_id", "time_ns", sqlite_where=text("trace_id IS NOT NULL")),
@@ -125,7 +111,7 @@ log_record = Table(
 data_point = Table(
     "data_point",
     METADATA,
-    *_integers(
+    *integers(
         stream_id="Its `metric_stream` in the catalogue",
         time_ns="Its time in nanoseconds since 1970; when it was received, if it has none",
         start_ns="Start of what it sums up, in nanoseconds since 1970; 0 when unknown",

@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+CATALOGUE_NAME = "spanwise.db"
+"""The file of the data directory that tells of all segments."""
+
 _DIRECTORY = "segments"
 _KEPT = "kept-"
 _DROPPED = "dropped-"

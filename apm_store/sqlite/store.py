@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from apm_store.api import SchemaError, StoreClosedError, StoreError
 from apm_store.model import Batch, Signal
 from apm_store.query import PruneEntry, Retention, StoreHealth, StoreStats, TimeRange
-from apm_store.sqlite.catalogue import FILE_NAME
 from apm_store.sqlite.condition import Condition
+from apm_store.sqlite.segments import CATALOGUE_NAME
 from apm_store.sqlite.signals import Logs, Metrics, Traces
 
 if TYPE_CHECKING:
@@ -131,4 +131,4 @@ def _open_writer(data_dir: Path, retention: Retention) -> Writer:
     try:
         return Writer(data_dir, retention)
     except sqlite3.Error as error:
-        raise SchemaError(f"{data_dir / FILE_NAME} cannot be opened as a Spanwise database: {error}.") from error
+        raise SchemaError(f"{data_dir / CATALOGUE_NAME} cannot be opened as a Spanwise database: {error}.") from error

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apm_collector.log_text import printable
@@ -34,16 +34,8 @@ def reading(data_dir: Path) -> Iterator[Store]:
     """A store for reading only, also while Spanwise runs on it; raises CommandError where there is none."""
     if not data_dir.is_dir():
         raise CommandError(f"There is no data directory {data_dir}. Name another with --data.")
-    try:
-        store = open_store(data_dir, read_only=True)
-    except StoreError as error:
-        raise CommandError(_why(data_dir, error)) from error
-    try:
+    with _opened(data_dir, lambda: open_store(data_dir, read_only=True)) as store:
         yield store
-    except StoreError as error:
-        raise CommandError(_why(data_dir, error)) from error
-    finally:
-        store.close()
 
 
 @contextlib.contextmanager
@@ -55,17 +47,18 @@ def writing(settings: Settings) -> Iterator[Store]:
     """
     data_dir = settings.data_dir
     retention = Retention(budget_bytes=settings.max_bytes or _NO_BUDGET, max_age_s=settings.max_age_s)
-    with _locked(data_dir):
-        try:
-            store = open_store(data_dir, retention=retention)
-        except StoreError as error:
-            raise CommandError(_why(data_dir, error)) from error
-        try:
+    with _locked(data_dir), _opened(data_dir, lambda: open_store(data_dir, retention=retention)) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def _opened(data_dir: Path, open_it: Callable[[], Store]) -> Iterator[Store]:
+    """A store until the end of the block; what it cannot do, from opening on, is told as a CommandError."""
+    try:
+        with contextlib.closing(open_it()) as store:
             yield store
-        except StoreError as error:
-            raise CommandError(_why(data_dir, error)) from error
-        finally:
-            store.close()
+    except StoreError as error:
+        raise CommandError(_why(data_dir, error)) from error
 
 
 def _why(data_dir: Path, error: StoreError) -> str:
