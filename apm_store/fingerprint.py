@@ -17,7 +17,7 @@ MAX_TEXT_CHARS = 8_192
 """A longer normalised text is cut here and ends in "…"; its hash still tells it from others."""
 
 MAX_PLAIN_CHARS = 4_096  # with 1,024 entries the cache stays below 10 MB
-"""Up to this length, statements that differ in plain values are looked up as one."""
+"""Statements up to this length are remembered."""
 
 _NOISE = frozenset({"PRAGMA", "SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN", "COMMIT", "START", "SET"})
 _OPENS_AFTER_SPACE = frozenset(
@@ -43,9 +43,6 @@ _MYSQL = re.compile(
     _GRAMMAR.format(string=r"""(?:'(?:[^'\\]|\\.|'')*(?:'|\Z)|"(?:[^"\\]|\\.|"")*(?:"|\Z))""", quoted=""), _FLAGS
 )
 
-_STRING, _NUMBER = re.compile(r"'[^']*'"), re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])")
-_TRICKY = re.compile(r'["`\\$\[]|--|/\*')
-
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -62,15 +59,7 @@ def fingerprint(text: str, system: str) -> Statement | None:
     """
     if len(text) > MAX_PLAIN_CHARS:
         return _fingerprint(text[:MAX_STATEMENT_CHARS], system)
-    return _fingerprint_cached(_without_values(text), system)
-
-
-def _without_values(text: str) -> str:
-    """A plain statement with other values, which has the same fingerprint; a tenth of the lexer's cost.
-
-    Where a quote may mean something else than a text, the statement stays as it is.
-    """
-    return text if _TRICKY.search(text) else _NUMBER.sub("0", _STRING.sub("''", text))
+    return _fingerprint_cached(text, system)
 
 
 def _fingerprint(text: str, system: str) -> Statement | None:

@@ -30,7 +30,7 @@ _TEXT = re.compile(  # the statement's attribute up to its text; each length tak
     re.DOTALL,
 )
 _STRING = re.compile(rb"'[^'\0]*'")
-_NUMBER = re.compile(rb"[0-9](?<![\w.][0-9])[0-9]*(?:\.[0-9]+)?(?![\w.])")  # begins with a digit: is found by a scan
+_NUMBER = re.compile(rb"[0-9](?<![\w.?@][0-9])[0-9]*(?:\.[0-9]+)?(?![\w.])")  # begins with a digit: is found by a scan
 _TRICKY, _COMMENTS = b'\0"`\\$[', (b"--", b"/*")
 _MAX_KNOWN, _MAX_KNOWN_BYTES = 20_000, 256  # pieces
 _MAX_FACTS = 2_000
