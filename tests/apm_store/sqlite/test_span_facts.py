@@ -9,7 +9,26 @@ from apm_store.fingerprint import fingerprint
 from apm_store.sqlite.span_facts import _without_values
 
 _WORDS = ["SELECT", "a1", "t", ".", ",", "(", ")", "=", "-", "+", "IN", "VALUES", "LIMIT", "--", "/*", "*/", "\n", " "]
-_VALUES = ["5", "15", "1.5", "1e5", ".5", "0x1F", "'x'", "'it''s'", "'", '"q"', "$1", "?", "@", ":a", "[", "]", "\\", "`b`"]
+_VALUES = [
+    "5",
+    "15",
+    "1.5",
+    "1e5",
+    ".5",
+    "0x1F",
+    "'x'",
+    "'it''s'",
+    "'",
+    '"q"',
+    "$1",
+    "?",
+    "@",
+    ":a",
+    "[",
+    "]",
+    "\\",
+    "`b`",
+]
 _STATEMENTS = st.lists(st.sampled_from([*_WORDS, *_VALUES, "é", "\0"]), max_size=14).map("".join)
 
 
