@@ -175,6 +175,13 @@ class LogReader:
             yield Frame(offset, _HEADER.size + stored, seq, received_ns, item_count, _SIGNALS[signal])
             offset += _HEADER.size + stored
 
+    def goes_on_at(self, offset: int, seq: int) -> bool:
+        """Whether a body with this number may have ended at an offset: the log ends there too, or the next follows."""
+        following = next(self.headers(offset), None)
+        if following is None:
+            return os.fstat(self._fd).st_size == offset
+        return following.seq == seq + 1
+
     def close(self) -> None:
         """Close the file; further calls do nothing."""
         fd, self._fd = self._fd, -1

@@ -52,7 +52,8 @@ class Catalogue:
         self._services: dict[int, tuple[int, int]] = {}
         self._counts: Counter[tuple[str, Signal, int]] = Counter()
         self._segment_times: dict[int, tuple[int, int, int]] = {}
-        self.segment_id, self.seq = self.connection.execute("SELECT segment_id, seq FROM applied").fetchone()
+        applied = self.connection.execute("SELECT segment_id, seq, offset FROM applied").fetchone()
+        self.segment_id, self.seq, self.offset = applied
 
     def begin(self) -> None:
         """Open a transaction, unless one is open."""
@@ -181,7 +182,7 @@ class Catalogue:
         position = (segment_id, seq, offset)
         execute("UPDATE applied SET segment_id = ?, seq = ?, offset = ?, version = version + 1", position)
         execute("COMMIT")
-        self.segment_id, self.seq = segment_id, seq
+        self.segment_id, self.seq, self.offset = position
         self._services, self._segment_times = {}, {}
         self._counts.clear()
 

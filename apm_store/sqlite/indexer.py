@@ -1,54 +1,47 @@
 """The one thread that indexes: it takes acknowledged bodies in the order of the log and makes them searchable.
 
-Everything that it writes can be built anew from the logs, so a fault costs time and no data. The catalogue is
-committed before the segment; each remembers how far it has come, and gets at a start what it lacks.
+Everything that it writes can be built anew from the logs, so a fault costs time and no data. While more arrives than
+one process can answer and index, it has a process of its own index, and only follows what that does.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from apm_store.api import StoreError
-from apm_store.model import Signal
-from apm_store.otlp_decode import parse_request
-from apm_store.sqlite.bodies import digest_of
+from apm_store.sqlite.body_indexer import FLUSH_S, BodyIndexer, Position
 from apm_store.sqlite.body_log import Frame
 from apm_store.sqlite.disk_guard import DiskGuard, is_disk_full
-from apm_store.sqlite.open_databases import OpenDatabases
-from apm_store.sqlite.recovery import is_corruption, is_readable
+from apm_store.sqlite.edges import EdgePairing
+from apm_store.sqlite.index_process import Handover, IndexProcess, News
+from apm_store.sqlite.recovery import is_corruption
 from apm_store.sqlite.retention import PruneRequest, Upkeep
 from apm_store.sqlite.segment_index import SegmentIndex
-from apm_store.sqlite.segments import SegmentFiles, segment_ids
-from apm_store.sqlite.trace_directory import SETTLE_S, SpanKey
+from apm_store.sqlite.segments import segment_ids
+from apm_store.sqlite.trace_directory import SETTLE_S
 from apm_store.sqlite.wal import MAX_WAL_BYTES
-from apm_store.sqlite.write_logs import INSERT_LOG_RECORD, log_record_rows
-from apm_store.sqlite.write_metrics import INSERT_DATA_POINT, data_point_rows
-from apm_store.sqlite.write_traces import read_spans
 
-FLUSH_S = 1.0
-"""How long an acknowledged body waits at most, while the indexer keeps up, until others can find it."""
-
-_FLUSH_ITEMS, _AT_ONCE = 100_000, 64
+_AT_ONCE = 64
 _RETRY_S, _WAL_RETRY_S = 1.0, 0.5
-_BODY_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, StoreError, DecodeError)
-_ROW_MAKERS: dict[Signal, tuple[str, int, Callable[..., list[tuple[Any, ...]]]]] = {
-    Signal.METRICS: (INSERT_DATA_POINT, 1, data_point_rows),
-    Signal.LOGS: (INSERT_LOG_RECORD, 1, log_record_rows),
-}
-"""The statement that inserts a row, the column of its time, and what makes the rows."""
 
-Position = tuple[int, int]
-"""A segment, and the number of a body in its log."""
+_BEHIND_ITEMS, _BEHIND_S = 10_000, 0.5
+"""Another process is to index when so much waits, and has for so long; twice a second of one process's work."""
+
+_CALM_ITEMS_PER_S, _CALM_S = 5_000, 10.0
+"""It ends after a while of less: that is a third of what this process can index beside its other work."""
+
+_NEWS_S = 0.05
+_STUCK_S = 30.0
+_ALONE_S = 60.0  # after a fault of the other process
 
 _log = logging.getLogger(__name__)
 
@@ -63,25 +56,23 @@ class Waiting:
     body: bytes | None = None
 
 
-class Indexer(OpenDatabases):
-    """Indexes all segments of a data directory; `start` catches up with the logs before it returns."""
+class Indexer(BodyIndexer):
+    """Indexes all segments of a data directory; when it falls behind, it may hand the work over to a process."""
 
-    def __init__(self, data_dir: Path, upkeep: Upkeep, guard: DiskGuard) -> None:
+    def __init__(self, data_dir: Path, upkeep: Upkeep, guard: DiskGuard, *, may_hand_over: bool = True) -> None:
         super().__init__(data_dir)
         self._upkeep = upkeep
         self._guard = guard
+        self._alone_until_s = 0.0 if may_hand_over else math.inf
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
-        self._unflushed: Counter[Signal] = Counter()
-        self._unflushed_since_s = 0.0
+        self._waiting_items = 0
         self._is_at_rest = True
-        self._oldest_ns = 0
         self._changed = threading.Condition()
         self._is_closed = False
         self._put: Position = (0, 0)
         self._wanted: Position = (0, 0)
-        self._indexed: Position = (0, 0)
-        self._committed: Position = (0, 0)
+        self._resuming: Iterator[None] = iter(())
         self._thread = threading.Thread(target=self._run, name="spanwise-indexer", daemon=True)
 
     @property
@@ -89,9 +80,15 @@ class Indexer(OpenDatabases):
         """How many bytes of bodies wait in memory."""
         return self._waiting_bytes
 
-    def start(self) -> None:
-        """Index what the logs hold beyond the indexes, then go on in a thread."""
-        self._resume()
+    def start(self, until: Position) -> None:
+        """Open the databases, then index in a thread: first what the logs hold so far, to the body `until`.
+
+        Raises what keeps the databases from being opened.
+        """
+        self._put = until
+        self._upkeep.take_up(self._catalogue)
+        self._resuming = self.resume(until)
+        next(self._resuming, None)
         self._thread.start()
 
     def put(self, bodies: Sequence[Waiting]) -> None:
@@ -99,6 +96,7 @@ class Indexer(OpenDatabases):
         with self._changed:
             self._waiting.extend(bodies)
             self._waiting_bytes += sum(len(one.body) for one in bodies if one.body is not None)
+            self._waiting_items += sum(one.frame.item_count for one in bodies)
             self._put = (bodies[-1].segment_id, bodies[-1].frame.seq)
             self._changed.notify_all()
 
@@ -120,6 +118,12 @@ class Indexer(OpenDatabases):
     def position(self) -> Position:
         """The last body that the catalogue contains."""
         return self._catalogue_position
+
+    @property
+    def position_end(self) -> int:
+        """Where this body ends in its log."""
+        end: int = self._catalogue.offset
+        return end
 
     def first_undone(self) -> int:
         """The first segment of which something may still be written or indexed."""
@@ -152,17 +156,6 @@ class Indexer(OpenDatabases):
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._committed >= target or self._is_closed, timeout_s)
 
-    def lag(self) -> tuple[dict[Signal, int], float]:
-        """How many items of each signal cannot be found yet, and for how many seconds the oldest has waited."""
-        with self._changed:
-            items = {signal: self._unflushed[signal] for signal in Signal}
-            oldest_ns = self._oldest_ns if any(items.values()) else 0
-            for one in self._waiting:
-                items[one.frame.signal] += one.frame.item_count
-            if not oldest_ns and self._waiting:
-                oldest_ns = self._waiting[0].frame.received_ns
-        return items, max(0.0, (time.time_ns() - oldest_ns) / 1e9) if oldest_ns else 0.0
-
     def close(self) -> None:
         """Index what waits, then let go of the databases; further calls do nothing."""
         with self._changed:
@@ -174,41 +167,54 @@ class Indexer(OpenDatabases):
         self._let_go()
 
     def _run(self) -> None:
-        while True:
-            batch = self._take()
+        is_open = True
+        while is_open:
             try:
-                self._await_wal()
-                for one in batch:
-                    self._open(one.segment_id)
-                    self._index(one.frame, one.request, one.body)
-                    self._flush_if_due()
-                self._flush_if_due()
-                if self._is_closed and not self._waiting:
-                    self._finish()
-                    self.shrink_wal()
-                    return
-                self._upkeep.work(self)
-                self._rest()
-            except (sqlite3.Error, OSError, StoreError) as error:
+                is_open = self._go_on()
+            except (sqlite3.Error, OSError, StoreError) as error:  # noqa: PERF203 – a fault ends one round
                 _log.warning("The store's index could not be written: %s. It is tried again.", error)
                 if is_disk_full(error):
                     self._guard.found_full()
                     self._upkeep.hurry()
-                if not self._recover(is_corruption(error)):
-                    return
+                is_open = self._recover(is_corruption(error))
+
+    def _go_on(self) -> bool:
+        """Do what there is to do next; False when all is done and the indexer closed."""
+        for _ in self._resuming:
+            if self._is_closed:  # the logs hold what is not indexed yet: the next start goes on
+                self._flush()
+                return False
+        self._await_work()
+        if self._is_behind():
+            self._hand_over()
+            return True
+        self._await_wal()
+        for one in self._take():
+            self._open(one.segment_id)
+            self._index(one.frame, one.request, one.body)
+            self._flush_if_due()
+        self._flush_if_due()
+        if self._is_closed and not self._waiting:
+            self._finish()
+            self.shrink_wal()
+            return False
+        self._upkeep.work(self)
+        self._rest()
+        return True
+
+    def _await_work(self) -> None:
+        """Return when there are bodies, a flush is due, or something else is to be done."""
+        with self._changed:
+            wait_s = min(self._upkeep.wait_s(), self._due_s())
+            self._changed.wait_for(self._has_work, max(0.0, wait_s))
 
     def _take(self) -> list[Waiting]:
-        """The next bodies; none when a flush is due or the indexer is closed."""
+        """The next bodies, if there are any."""
         with self._changed:
-            wait_s = self._upkeep.wait_s()
-            if self._indexed > self._committed:
-                wait_s = min(wait_s, self._unflushed_since_s + FLUSH_S - time.monotonic())
-            self._changed.wait_for(self._has_work, max(0.0, wait_s))
             batch = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
             for one in batch:
                 self._waiting_bytes -= len(one.body) if one.body is not None else 0
-                self._unflushed[one.frame.signal] += one.frame.item_count
-                self._oldest_ns = self._oldest_ns or one.frame.received_ns
+                self._waiting_items -= one.frame.item_count
             return batch
 
     def _has_work(self) -> bool:
@@ -218,17 +224,15 @@ class Indexer(OpenDatabases):
         return self._wanted > self._committed and self._indexed >= self._wanted
 
     def _flush_if_due(self) -> None:
-        if self._indexed <= self._committed:
-            return
-        is_late = time.monotonic() - self._unflushed_since_s >= FLUSH_S
-        if is_late or self._unflushed.total() >= _FLUSH_ITEMS or self._is_wanted():
+        if self._is_wanted():
             self._flush()
+        super()._flush_if_due()
 
-    def _flush(self) -> None:
-        """Commit the catalogue, then the segment."""
-        if self._current is not None and self._indexed > self._committed:
-            self._commit(self._current)
-            self._is_at_rest = False
+    def _commit(self, current: SegmentIndex) -> None:
+        super()._commit(current)
+        self._is_at_rest = False
+        with self._changed:
+            self._changed.notify_all()
 
     def _rest(self) -> None:
         """While nothing comes, settle the traces and calls that wait for more."""
@@ -236,67 +240,6 @@ class Indexer(OpenDatabases):
         if self._current is not None and is_quiet and not self._is_at_rest and self._indexed == self._committed:
             self._commit(self._current)
             self._is_at_rest = not len(self._current.directory) and self._catalogue.edges.due_ns() is None
-
-    def _commit(self, current: SegmentIndex) -> None:
-        self._catalogue.edges.expire(time.time_ns())
-        if self._indexed >= self._catalogue_position:
-            self._catalogue.commit(*self._indexed, current.offset)
-        current.commit(time.monotonic())
-        with self._changed:
-            self._committed = self._indexed
-            self._unflushed.clear()
-            self._oldest_ns = 0
-            self._changed.notify_all()
-
-    def _finish(self) -> None:
-        """Leave nothing half done in the current segment."""
-        self._flush()
-        if self._current is not None:
-            self._current.finish(time.monotonic())
-
-    def _open(self, segment_id: int) -> None:
-        """Make a segment the current one; the one before stays open, to know its spans."""
-        if self._current is not None and self._current.files.segment_id == segment_id:
-            return
-        self._finish()
-        self._open_segment(segment_id)
-
-    def _resume(self) -> None:
-        """Take up every segment that is not wholly indexed, and the last one in any case."""
-        self._upkeep.take_up(self._catalogue)
-        ids = segment_ids(self._data_dir)
-        for segment_id in ids:
-            files = SegmentFiles(self._data_dir, segment_id)
-            if segment_id < self._catalogue.segment_id and segment_id not in ids[-2:] and is_readable(files.index):
-                continue
-            self._open(segment_id)
-            if self._current is not None and (segment_id, self._current.seq) > self._catalogue_position:
-                # The ids in this index are those of another catalogue.
-                self._current.remove()
-                self._current = SegmentIndex(files)
-            self._catch_up()
-
-    @property
-    def _catalogue_position(self) -> Position:
-        return self._catalogue.segment_id, self._catalogue.seq
-
-    def _catch_up(self) -> None:
-        """Index the frames of the current segment's log that its index lacks."""
-        current = self._current
-        assert current is not None
-        self._indexed = self._committed = max(self._committed, (current.files.segment_id, current.seq))
-        skipped = 0
-        for frame in current.log.frames(current.offset):
-            if isinstance(frame, int):
-                skipped += frame
-                continue
-            self._index(frame, None, None)
-            self._flush_if_due()
-        if skipped:
-            path = current.files.log
-            self._catalogue.begin()
-            self._catalogue.notice("warn", f"{skipped:,} bytes of {path} are damaged and were left out.")
-        self._flush()
 
     def _await_wal(self) -> None:
         """Write nothing while a reader keeps a write-ahead log from being emptied."""
@@ -319,81 +262,74 @@ class Indexer(OpenDatabases):
                     return False
                 self._changed.wait(_RETRY_S)
             try:
-                self._let_go()
-                self._indexed = self._committed = (0, 0)
-                self._open_catalogue(is_thorough=is_corrupt)
-                self._resume()
+                self._reopen(EdgePairing(), is_thorough=is_corrupt)
+                return True
             except (sqlite3.Error, OSError, StoreError) as error:
                 _log.warning("The store's index could not be opened again: %s.", error)
                 is_corrupt |= is_corruption(error)
-            else:
-                return True
 
-    def _index(self, frame: Frame, request: Any, body: bytes | None) -> None:
-        """Index one body, unless it is; what cannot be understood stays in the log and is told of."""
-        current = self._current
-        assert current is not None
-        position = (current.files.segment_id, frame.seq)
-        if position <= self._indexed:
-            return
-        if self._indexed <= self._committed:
-            self._unflushed_since_s = time.monotonic()
-        self._catalogue.begin()
-        current.begin()
+    def _reopen(self, edges: EdgePairing, *, is_thorough: bool) -> None:
+        """Open all that was closed, and have the thread catch up with the log."""
+        self._let_go()
+        self._indexed = self._committed = (0, 0)
+        self._open_catalogue(is_thorough=is_thorough)
+        self._catalogue.edges = edges
+        self._upkeep.take_up(self._catalogue)
+        self._resuming = self.resume(self._put)
+        next(self._resuming, None)
+
+    def _is_behind(self) -> bool:
+        with self._changed:
+            if self._waiting_items < _BEHIND_ITEMS or time.monotonic() < self._alone_until_s:
+                return False
+            if not self._upkeep.wait_s():  # first things first: what is under way would have to begin anew
+                return False
+            return time.time_ns() - self._waiting[0].frame.received_ns >= _BEHIND_S * 1e9
+
+    def _hand_over(self) -> None:
+        """Have another process index until less arrives; what it indexed is then open here again."""
+        self._flush()
+        edges = self._catalogue.edges
+        self._let_go()
+        process = None
         try:
-            if request is None or body is None:
-                body = current.log.body(frame.offset, frame.length)
-                request = parse_request(frame.signal, body)
-            index = self._index_spans if frame.signal is Signal.TRACES else self._index_rows
-            index(current, frame, request, body)
-        except _BODY_ERRORS as error:
-            _log.exception("A stored request could not be indexed.")
-            self._catalogue.notice("warn", f"A stored request of {frame.signal.value} could not be read: {error!r}.")
-            current.add_body(frame, frame.received_ns, frame.received_ns, None)
-        self._indexed = position
+            process = IndexProcess(Handover(self._data_dir, self._upkeep.retention, edges, self._put))
+            self._follow(process)
+            edges = process.stop()
+        except StoreError as error:
+            _log.warning("The index is written by this process alone for a while: %s.", error)
+            self._alone_until_s, edges = time.monotonic() + _ALONE_S, EdgePairing()
+        finally:
+            if process is not None:
+                process.close()
+        self._reopen(edges, is_thorough=False)
 
-    def _index_spans(self, current: SegmentIndex, frame: Frame, request: Any, body: bytes) -> None:
-        found = read_spans(self._catalogue.names, request, body, frame.seq, frame.received_ns)
-        now_s = time.monotonic()
-        new = current.directory.new_spans(found.spans, current.next_block, now_s, self._known_before)
-        if new:
-            current.add_spans(new, found.tokens, now_s)
-        starts = [span.start_ns for span in found.spans]
-        if self._is_counted(current, frame):
-            current.add_body(frame, min(starts), max(starts), None)
-            return
-        is_new = set(map(id, new)) if len(new) < len(found.spans) else None
-        ends = ((found.spans[index], peer) for index, peer in found.ends)
-        self._catalogue.count_edges((end for end in ends if is_new is None or id(end[0]) in is_new), found.services)
-        self._catalogue.count_spans(new)
-        for index, weight in found.weights.items():
-            if is_new is None or id(found.spans[index]) in is_new:
-                self._catalogue.count_again(found.spans[index], weight - 1)
-        self._count(current, frame, len(new), min(starts), max(starts))
-        current.add_body(frame, min(starts), max(starts), None)
+    def _follow(self, process: IndexProcess) -> None:
+        """Tell the other process of what arrives, and all who wait of what it has indexed."""
+        arrived, counted_s = 0, time.monotonic()
+        heard_s = counted_s
+        while True:
+            with self._changed:
+                until, arrived = self._put, arrived + self._waiting_items
+                self._waiting.clear()  # the log holds it
+                self._waiting_items = self._waiting_bytes = 0
+            process.index(until)
+            news = process.news(_NEWS_S)
+            if news is not None:
+                self._note_news(news)
+            now_s, is_done = time.monotonic(), self._committed >= until
+            heard_s = now_s if news is not None or is_done else heard_s
+            if now_s - heard_s > _STUCK_S:
+                raise StoreError(f"the index's process has done nothing for {_STUCK_S:g} s")
+            if self._upkeep.is_asked or (self._is_closed and is_done):
+                return
+            if now_s - counted_s >= _CALM_S:
+                if is_done and arrived < _CALM_ITEMS_PER_S * _CALM_S:
+                    return
+                arrived, counted_s = 0, now_s
 
-    def _index_rows(self, current: SegmentIndex, frame: Frame, request: Any, body: bytes) -> None:
-        """Index data points or log records; a request that came before is left out as a whole."""
-        digest = digest_of(frame.signal, body)
-        segments = [segment for segment in (current, self._previous) if segment is not None]
-        is_again = any(segment.has_body(digest) for segment in segments)
-        sql, time_column, make_rows = _ROW_MAKERS[frame.signal]
-        rows = [] if is_again else make_rows(self._catalogue.names, request, frame.seq, frame.received_ns)
-        stored = current.insert_new(sql, rows)
-        times = [row[time_column] for row in rows] or [frame.received_ns]
-        if not self._is_counted(current, frame):
-            self._count(current, frame, stored, min(times), max(times))
-        current.add_body(frame, min(times), max(times), None if is_again else digest)
-
-    def _is_counted(self, current: SegmentIndex, frame: Frame) -> bool:
-        """Whether the catalogue contains a body already, which the segment's index lacks."""
-        return (current.files.segment_id, frame.seq) <= self._catalogue_position
-
-    def _count(self, current: SegmentIndex, frame: Frame, stored: int, first_ns: int, last_ns: int) -> None:
-        segment_id = current.files.segment_id
-        self._catalogue.count_items(frame.signal, segment_id, stored, frame.item_count - stored)
-        self._catalogue.see_body(segment_id, first_ns, last_ns, frame.received_ns)
-
-    def _known_before(self, trace_ids: Sequence[bytes]) -> dict[bytes, set[SpanKey]]:
-        """The spans of these traces that the segment before holds."""
-        return {} if self._previous is None else self._previous.known_spans(trace_ids)
+    def _note_news(self, news: News) -> None:
+        self._upkeep.is_segment_wanted |= news.is_segment_wanted
+        with self._changed:
+            self._indexed = self._committed = max(self._committed, news.committed)
+            self._changed.notify_all()

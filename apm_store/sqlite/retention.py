@@ -109,6 +109,16 @@ class Upkeep:
         self._requests: list[PruneRequest] = []
         self._lock = threading.Lock()
 
+    @property
+    def retention(self) -> Retention:
+        """What bounds the store, the budget in bytes."""
+        return Retention(self.budget_bytes, self._max_age_s)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody waits for something to be removed."""
+        return bool(self._requests) or not self._due_s
+
     def ask(self, request: PruneRequest) -> None:
         """Have a request done soon; its `done` gets the result."""
         with self._lock:

@@ -15,6 +15,7 @@ from apm_store.model import Batch
 from apm_store.query import PruneEntry, Retention
 from apm_store.sqlite.adopt_version_1 import adopt_version_1
 from apm_store.sqlite.bodies import MAX_ITEMS
+from apm_store.sqlite.body_indexer import Position
 from apm_store.sqlite.body_log import BodyLog, Frame, LogReader, encode_frame, pack
 from apm_store.sqlite.disk_guard import DiskGuard, is_disk_full
 from apm_store.sqlite.indexer import Indexer, Waiting
@@ -68,8 +69,10 @@ class Writer:
         self._committing = threading.Lock()
         self.indexer = Indexer(data_dir, self._upkeep, self._guard)
         try:
-            self._log, self._segment_id, self._seq, self._day = _last_log(data_dir, self.indexer.position)
-            self.indexer.start()
+            self._log, self._segment_id, self._seq, self._day = _last_log(
+                data_dir, self.indexer.position, self.indexer.position_end
+            )
+            self.indexer.start((self._segment_id, self._seq))
         except (StoreError, sqlite3.Error, OSError):
             self.indexer.close()
             raise
@@ -211,31 +214,33 @@ class Writer:
     def _open_again(self) -> None:
         """Take up the log as it lies on the disk, after the disk failed to take something."""
         self._log.close()
-        self._log, self._segment_id, self._seq, self._day = _last_log(self._data_dir, (self._segment_id, self._seq))
+        self._log, self._segment_id, self._seq, self._day = _last_log(self._data_dir, (self._segment_id, self._seq), 0)
 
 
-def _last_log(data_dir: Path, known: tuple[int, int]) -> tuple[BodyLog, int, int, int]:
+def _last_log(data_dir: Path, known: Position, known_end: int) -> tuple[BodyLog, int, int, int]:
     """The log to append to, its segment, the number of its last body, and the day of its first; cut after the last.
 
-    A log that lacks the body that is known to have been the last is left as it is, and another one is begun.
+    `known` is a body that was there, and `known_end` where it ended: what lies before need not be looked through. A log
+    that lacks this body is left as it is, and another one is begun.
     """
     segment_id = max(segment_ids(data_dir), default=0)
     if segment_id < max(1, known[0]):
         return _new_log(data_dir, known[0] + 1), known[0] + 1, 0, 0
     files = SegmentFiles(data_dir, segment_id)
-    seq, end, day = 0, 0, 0
-    log = BodyLog(files.log)
-    reader = LogReader(files.log)
-    for frame in reader.frames():
+    log, reader = BodyLog(files.log), LogReader(files.log)
+    start = known_end if known[0] == segment_id and reader.goes_on_at(known_end, known[1]) else 0
+    seq, end = known[1] if start else 0, start
+    for frame in reader.frames(start):
         if isinstance(frame, Frame):
-            seq, end, day = max(seq, frame.seq), frame.offset + frame.length, day or frame.received_ns // _DAY_NS
+            seq, end = max(seq, frame.seq), frame.offset + frame.length
+    first = next(reader.headers(0), None)
     reader.close()
     if (segment_id, seq) < known:
         log.close()
         return _new_log(data_dir, segment_id + 1), segment_id + 1, 0, 0
     if end < log.size:
         log.truncate(end)
-    return log, segment_id, seq, day
+    return log, segment_id, seq, first.received_ns // _DAY_NS if first is not None else 0
 
 
 def _new_log(data_dir: Path, segment_id: int) -> BodyLog:

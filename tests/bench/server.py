@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from stack import START_TIMEOUT_S, Stack, wait_for
@@ -13,6 +15,7 @@ from apm_store.api import Store, StoreError
 from apm_store.open import open_store
 
 _POLL_S = 0.1
+_Measured = TypeVar("_Measured")
 
 
 class Server:
@@ -37,13 +40,16 @@ class Server:
         self._stack.stop()
 
     def cpu_s(self) -> float:
-        """User and system time of the collector process since its start."""
-        return float(sum(self.collector.cpu_times()[:2]))
+        """User and system time of the collector and of the processes that index for it, since its start."""
+        times = [self.collector.cpu_times(), *self._of_helpers(psutil.Process.cpu_times)]
+        return float(sum(sum(one[:4]) for one in times))  # user and system, then those of children that have ended
 
     def peak_mib(self) -> float:
-        """The most memory that the collector ever had resident (VmHWM)."""
-        lines = Path(f"/proc/{self.collector.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+        """The most memory that the collector and the process that indexes for it ever had resident (VmHWM), summed.
+
+        Their peaks need not have been at the same time; a process that has ended before is not counted.
+        """
+        return _peak_mib(self.collector) + sum(self._of_helpers(_peak_mib))
 
     def stored(self) -> int:
         """How many spans are searchable, duplicates not counted."""
@@ -65,9 +71,22 @@ class Server:
         except StoreError:  # it did not answer in time: not found yet
             return False
 
+    def _of_helpers(self, measure: Callable[[psutil.Process], _Measured]) -> list[_Measured]:
+        """A figure of each process that the collector has started; those that end meanwhile are left out."""
+        figures = []
+        for child in self.collector.children():
+            with suppress(psutil.NoSuchProcess, FileNotFoundError, StopIteration):
+                figures.append(measure(child))
+        return figures
+
     def _find_collector(self) -> Any:
         children = psutil.Process(self._stack.process.pid).children()
         return next((child for child in children if "collector" in child.cmdline()), None)
+
+
+def _peak_mib(process: psutil.Process) -> float:
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def bytes_on_disk(data_dir: Path) -> int:

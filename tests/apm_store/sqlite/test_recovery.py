@@ -340,7 +340,7 @@ def test_a_long_reader_does_not_let_the_wal_grow(tmp_path: Path, monkeypatch: py
     """While somebody reads for long the index waits, and the WAL stays below its bound; then all is found."""
     monkeypatch.setattr("apm_store.sqlite.indexer.MAX_WAL_BYTES", 1_000_000)
     monkeypatch.setattr("apm_store.sqlite.indexer._WAL_RETRY_S", 0.05)
-    monkeypatch.setattr("apm_store.sqlite.indexer.FLUSH_S", 0.01)
+    monkeypatch.setattr("apm_store.sqlite.body_indexer.FLUSH_S", 0.01)
     store = open_store(tmp_path)
     store.traces.write(_batch(1))
     store.stats()
