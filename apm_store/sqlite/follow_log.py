@@ -78,7 +78,7 @@ class _Log:
 def main() -> None:
     """Index until told to stop, and give back what waits for more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group; the collector says when to stop
-    gc.set_threshold(50_000, 20, 100)  # a block's spans live long: looking through them again and again finds nothing
+    gc.set_threshold(50_000, 20, 100)  # spans live long, in no cycles: to look through them again finds nothing
     link = Connection(int(sys.argv[1]))
     try:
         _serve(link)

@@ -34,7 +34,7 @@ A small budget makes segments small: with its index a segment takes about a sixt
 _MIN_SEGMENT_BYTES = 8 * 1024 * 1024
 _SEGMENTS_IN_BUDGET = 32  # were there logs alone
 
-_INDEX_QUEUE_BYTES = 24 * 1024 * 1024  # of parsed requests; beyond it the indexer reads the log
+_INDEX_QUEUE_BYTES = 6 * 1024 * 1024  # of parsed requests; beyond it the indexer reads the log
 _DAY_NS = 86_400 * 1_000_000_000
 _LATENCIES = 512
 _CATCH_UP_S = 30.0
