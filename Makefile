@@ -9,7 +9,7 @@ help:  ## list the commands
 
 .venv/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,demo,frameworks,dev]'
 	@touch $@
 
 setup: .venv/.made  ## make the virtual environment with everything in it

@@ -1,4 +1,4 @@
-"""The start-up order of the agent, read aloud: settings, providers, process metrics, instrumentations."""
+"""The start-up order of the agent, read aloud: settings, providers, process metrics, enrichments, instrumentations."""
 
 import logging
 
@@ -31,11 +31,13 @@ def _start() -> None:
         for warning in warnings:
             _logger.warning(warning)
         with guard("start the agent, so this process sends nothing"):
+            from otel_agent.enrichments import start_enrichments
             from otel_agent.instrumentations import instrument_libraries, instrument_other_libraries
             from otel_agent.process_metrics import observe_process
             from otel_agent.providers import start_providers
 
             process_meter = start_providers(settings)
             observe_process(process_meter)
+            start_enrichments(settings.disabled_instrumentations)
             instrument_libraries(settings.disabled_instrumentations)
             instrument_other_libraries(settings.disabled_instrumentations)

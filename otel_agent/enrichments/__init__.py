@@ -1,0 +1,29 @@
+"""What the agent sees beyond the instrumentations: one module per enrichment, listed in ENRICHMENTS.
+
+Each has a NAME, by which OTEL_PYTHON_DISABLED_INSTRUMENTATIONS switches it off, and `start()`, which is called once the
+providers are installed and before any library is instrumented. What costs something waits in it until it is needed.
+"""
+
+from typing import Protocol
+
+from otel_agent.guard import guard
+
+
+class Enrichment(Protocol):
+    """What a module of this folder must have."""
+
+    NAME: str
+
+    def start(self) -> None:
+        """Begin; the global providers are in place."""
+
+
+ENRICHMENTS: tuple[Enrichment, ...] = ()
+
+
+def start_enrichments(disabled: frozenset[str]) -> None:
+    """Start every enrichment that is not switched off."""
+    for enrichment in ENRICHMENTS:
+        if not disabled & {enrichment.NAME, "*"}:
+            with guard(f"start {enrichment.NAME}"):
+                enrichment.start()
