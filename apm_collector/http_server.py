@@ -1,4 +1,4 @@
-"""The HTTP/1.1 server under OTLP/HTTP: uvicorn on one bound socket, whose own errors are a Status as well."""
+"""The HTTP/1.1 server under OTLP/HTTP: uvicorn on one bound socket, with a protocol of our own."""
 
 from __future__ import annotations
 
@@ -6,39 +6,14 @@ import logging
 import socket
 from typing import Any, cast
 
-import h11
 import uvicorn
-from google.rpc import code_pb2
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from apm_collector.config import Endpoint
 from apm_collector.errors import StartError
-from apm_collector.statuses import encode_status, plain_status
+from apm_collector.http_protocol import MAX_HEADER_BYTES, HttpProtocol
 
-MAX_HEADER_BYTES = 16 * 1024
 _KEEP_ALIVE_S = 60
 _STOP_TIMEOUT_S = 2
-
-
-class _StatusProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, which answers what is no HTTP with a Status, as OTLP asks of every 4xx."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer and close; a request that has its answer already is only closed."""
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = encode_status(plain_status(code_pb2.INVALID_ARGUMENT, msg), "json")
-            headers = [
-                ("content-type", "application/json"),
-                ("content-length", str(len(body))),
-                ("connection", "close"),
-            ]
-            events = (
-                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-                h11.Data(body),
-                h11.EndOfMessage(),
-            )
-            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
-        self.transport.close()
 
 
 def bind(endpoint: Endpoint) -> socket.socket:
@@ -61,7 +36,7 @@ def make_server(application: Any) -> uvicorn.Server:
         uvicorn.Config(
             cast(Any, application),
             interface="asgi3",
-            http=_StatusProtocol,
+            http=HttpProtocol,
             loop="asyncio",
             ws="none",
             lifespan="off",

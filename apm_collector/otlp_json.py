@@ -77,6 +77,17 @@ def _message(plan: _Plan, value: Any, depth: int) -> dict[str, Any]:
     return fields
 
 
+def _attribute(plan: _Plan, value: Any, depth: int) -> dict[str, Any]:
+    """What to call KeyValue with; most attributes are one string, and for them the walk is cut short."""
+    if type(value) is dict and len(value) == 2 and depth < _MAX_DEPTH:
+        key, inner = value.get("key"), value.get("value")
+        if type(key) is str and type(inner) is dict and len(inner) == 1:
+            text = inner.get("stringValue")
+            if type(text) is str:
+                return {"key": key, "value": {"string_value": text}}
+    return _message(plan, value, depth)
+
+
 _PLANS: dict[str, _Plan] = {}
 
 
@@ -91,7 +102,8 @@ def _plan(descriptor: Any) -> _Plan:
 
 def _conversion(field: FieldDescriptor) -> _Convert:
     if field.message_type is not None:
-        return partial(_message, _plan(field.message_type))
+        convert = _attribute if field.message_type.name == "KeyValue" else _message
+        return partial(convert, _plan(field.message_type))
     if field.name in _ID_FIELDS:
         return _to_id
     return _SCALARS[field.type]

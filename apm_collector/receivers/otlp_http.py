@@ -16,7 +16,8 @@ from apm_collector.control import MAX_BODY_BYTES, METHODS, OwnRoutes
 from apm_collector.cors import cors_headers, is_allowed_origin, preflight_headers
 from apm_collector.errors import CollectorError, TooLargeError, TransientError, UnauthorizedError
 from apm_collector.hosts import is_trusted_host, is_trusted_origin
-from apm_collector.http_server import MAX_HEADER_BYTES, bind, make_server
+from apm_collector.http_protocol import MAX_HEADER_BYTES
+from apm_collector.http_server import bind, make_server
 from apm_collector.intake import Intake, Reservation
 from apm_collector.otlp import Encoding, encode_response
 from apm_collector.pipeline import Consumer
