@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from itertools import chain, repeat
+from itertools import accumulate, repeat
 from operator import truediv
 
 RELATIVE_ERROR = 0.01
 _GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 _LOG_GAMMA = math.log(_GAMMA)
 _PAIR = struct.Struct("<HI")  # 2^16 buckets reach far beyond 2^64 ns; a count above 2^32-1 takes a second pair
-_PAIRS_AT_ONCE = 64  # a struct takes 64 bytes for each, and there is one of every length
 _MAX_COUNT = 0xFFFF_FFFF
 
 
@@ -36,20 +35,15 @@ def bucket_value(bucket: int) -> float:
     return 2 * _GAMMA**bucket / (_GAMMA + 1) if bucket else 0.0
 
 
-@lru_cache(maxsize=_PAIRS_AT_ONCE)
-def _pairs(count: int) -> struct.Struct:
-    """As many pairs of bucket and count, packed by one call."""
-    return struct.Struct("<" + "HI" * count)
-
-
 class Sketch:
     """Counts of durations by logarithmic bucket."""
 
-    __slots__ = ("buckets", "count")
+    __slots__ = ("_ranked", "buckets", "count")
 
     def __init__(self, buckets: Mapping[int, int] | None = None) -> None:
         self.buckets: dict[int, int] = dict(buckets or {})
         self.count = sum(self.buckets.values())
+        self._ranked: tuple[int, list[int], list[int]] = (0, [], [])
 
     def add(self, duration_ns: int, count: int = 1) -> None:
         """Count a duration `count` times."""
@@ -59,22 +53,23 @@ class Sketch:
 
     def merge(self, other: Sketch) -> None:
         """Add all of `other` to this sketch."""
-        for bucket, count in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
+        if not self.buckets:
+            self.buckets = dict(other.buckets)
+        else:
+            buckets, get = self.buckets, self.buckets.get
+            for bucket, count in other.buckets.items():
+                buckets[bucket] = get(bucket, 0) + count
         self.count += other.count
 
     def quantile(self, q: float) -> float | None:
         """The duration in nanoseconds that a share `q` (0 to 1) of all durations does not exceed; None when empty."""
         if not self.count:
             return None
-        rank = q * (self.count - 1)
-        seen = 0
-        bucket = 0
-        for bucket in sorted(self.buckets):
-            seen += self.buckets[bucket]
-            if seen > rank:
-                break
-        return bucket_value(bucket)
+        if self._ranked[0] != self.count:  # whatever is added makes it greater
+            ordered = sorted(self.buckets)
+            self._ranked = (self.count, ordered, list(accumulate(map(self.buckets.__getitem__, ordered))))
+        _, ordered, seen = self._ranked
+        return bucket_value(ordered[min(bisect_right(seen, q * (self.count - 1)), len(ordered) - 1)])
 
     def count_at_most(self, duration_ns: int) -> int:
         """How many durations do not exceed `duration_ns`; those within 1 % of it may fall on either side."""
@@ -83,27 +78,27 @@ class Sketch:
 
     def to_bytes(self) -> bytes:
         """Pack the sketch, 6 bytes per bucket."""
-        pairs = [(bucket, min(count, _MAX_COUNT)) for bucket, count in self.buckets.items()]
+        if self.count <= _MAX_COUNT:
+            return b"".join(map(_PAIR.pack, self.buckets, self.buckets.values()))
+        parts: list[bytes] = []
         for bucket, count in self.buckets.items():
-            if count > _MAX_COUNT:
-                full, rest = divmod(count - _MAX_COUNT, _MAX_COUNT)
-                pairs += [(bucket, _MAX_COUNT)] * full + [(bucket, rest)]
-        parts = [pairs[at : at + _PAIRS_AT_ONCE] for at in range(0, len(pairs), _PAIRS_AT_ONCE)]
-        return b"".join([_pairs(len(part)).pack(*chain.from_iterable(part)) for part in parts])
+            full, rest = divmod(count, _MAX_COUNT)
+            parts += [_PAIR.pack(bucket, _MAX_COUNT)] * full + [_PAIR.pack(bucket, rest)]
+        return b"".join(parts)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:
-        """Unpack what `to_bytes` packed."""
-        return cls.from_many((data,))
+        """Unpack what `to_bytes` packed, which hardly ever holds a bucket twice."""
+        buckets: dict[int, int] = dict(_PAIR.iter_unpack(data))
+        return cls(buckets) if len(buckets) * _PAIR.size == len(data) else cls.from_many((data,))
 
     @classmethod
     def from_many(cls, blobs: Iterable[bytes]) -> Sketch:
         """Unpack and merge many packed sketches."""
         buckets: dict[int, int] = {}
         get = buckets.get
-        for blob in blobs:
-            for bucket, count in _PAIR.iter_unpack(blob):
-                buckets[bucket] = get(bucket, 0) + count
+        for bucket, count in _PAIR.iter_unpack(b"".join(blobs)):
+            buckets[bucket] = get(bucket, 0) + count
         return cls(buckets)
 
     def __eq__(self, other: object) -> bool:

@@ -1,18 +1,18 @@
 """Answers questions about spans in aggregate, from the roll-ups alone.
 
-Rows of whole hours inside the range come from the hourly roll-up, those at its edges from the one by minute.
+Long steps of a roll-up make up the inside of the range, shorter ones its edges. SQLite sums the rows up: a row that
+comes to Python costs as much as all the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
+from sqlalchemy import BLOB, ColumnElement, Table, and_, cast, func, null, or_, select
 
 from apm_store.query import (
-    HOUR_NS,
     MINUTE_NS,
     AggregateRow,
     Coverage,
@@ -26,17 +26,28 @@ from apm_store.query import (
 )
 from apm_store.sketch import Sketch
 from apm_store.sqlite.reader import Snapshot
-from apm_store.sqlite.rollups import HOUR_S, MINUTE_S
-from apm_store.sqlite.schema import minute, operation, prune, service, span_rollup, statement, statement_rollup
-from apm_store.sqlite.span_rows import operation_id_of, service_id_of, statement_id_of
+from apm_store.sqlite.rollups import MINUTE_S, SERVICE_STEPS_S, STEPS_S
+from apm_store.sqlite.schema import (
+    minute,
+    operation,
+    prune,
+    service,
+    service_rollup,
+    span_rollup,
+    statement,
+    statement_rollup,
+)
+from apm_store.sqlite.span_rows import names_of, operation_id_of, service_id_of, statement_id_of
 
 _S = 1_000_000_000
-_MEASURES = ("start_s", "outcome", "count", "sum_ns", "max_ns", "max_trace_id")
+_HALF = 32  # SQLite's sums have 64 bits, so those of durations are taken in two halves
+_Measures = tuple[int, int, int, int, bytes, bytes | None]
+"""Count, the two halves of the durations' sum, the longest one and its trace, packed sketches."""
 
 
 @dataclass(slots=True)
 class _Sum:
-    """What the roll-up rows of one group and step add up to."""
+    """What the sums of one group and step add up to; there is one for each outcome."""
 
     counts: dict[str, int] = field(default_factory=dict)
     sum_ns: int = 0
@@ -45,14 +56,14 @@ class _Sum:
     sketches: list[bytes] = field(default_factory=list)
     failed_sketches: list[bytes] = field(default_factory=list)
 
-    def add(self, row: Any) -> None:
-        self.counts[row.outcome] = self.counts.get(row.outcome, 0) + row.count
-        self.sum_ns += row.sum_ns
-        if row.max_ns > self.max_ns:
-            self.max_ns, self.max_trace_id = row.max_ns, row.max_trace_id
-        if "sketch" in row._fields:
-            sketches = self.failed_sketches if row.outcome == Outcome.FAILED.value else self.sketches
-            sketches.append(row.sketch)
+    def add(self, outcome: str, measures: _Measures) -> None:
+        count, high, low, max_ns, max_trace_id, sketch = measures
+        self.counts[outcome] = self.counts.get(outcome, 0) + count
+        self.sum_ns += (high << _HALF) + low
+        if max_ns > self.max_ns:
+            self.max_ns, self.max_trace_id = max_ns, max_trace_id
+        if sketch is not None:
+            (self.failed_sketches if outcome == Outcome.FAILED.value else self.sketches).append(sketch)
 
     def count_of(self, outcome: Outcome) -> int:
         return self.counts.get(outcome.value, 0)
@@ -64,43 +75,46 @@ def aggregate_spans(snapshot: Snapshot, question: SpanAggregate) -> list[Aggrega
     Steps are aligned to the epoch: a step's `start_ns` is a multiple of `step_ns`, and the first may begin before
     the range. Raises ValueError when `step_ns` is no whole number of minutes.
     """
-    columns = {
-        GroupBy.SERVICE: _name_of(service, span_rollup.c.service_id),
-        GroupBy.OPERATION: _name_of(operation, span_rollup.c.operation_id),
-        GroupBy.KIND: span_rollup.c.kind,
-    }
-    names = [columns[by].label(by.value) for by in question.group_by]
-    wanted = _span_conditions(question.time_range, question.step_ns, question.service)
+    by_service = question.entry_only and question.operation is None and set(question.group_by) <= {GroupBy.SERVICE}
+    table = service_rollup if by_service else span_rollup
+    wanted = _wanted(table, question)
     if question.operation is not None:
-        wanted.append(span_rollup.c.operation_id == operation_id_of(question.operation))
-    if question.entry_only:
-        wanted.append(span_rollup.c.is_entry == 1)
-    select_rows = _measures(span_rollup, question.with_durations).add_columns(*names).where(*wanted)
-    sums: dict[tuple[int, tuple[str, ...]], _Sum] = {}
-    for row in snapshot.stream(select_rows):
-        group = tuple(str(getattr(row, by.value)) for by in question.group_by)
-        key = (_step_start(row.start_s, question.time_range, question.step_ns), group)
-        sums.setdefault(key, _Sum()).add(row)
-    return [_aggregate_row(group, start_ns, total) for (start_ns, group), total in sorted(sums.items(), key=_key)]
+        wanted.append(table.c.operation_id == operation_id_of(question.operation))
+    if question.entry_only and not by_service:
+        wanted.append(table.c.is_entry == 1)
+    columns = {GroupBy.SERVICE: "service_id", GroupBy.OPERATION: "operation_id", GroupBy.KIND: "kind"}
+    keys = [table.c[columns[by]] for by in question.group_by]
+    sums = _summed_up(snapshot, table, question, wanted, keys, question.with_durations)
+    names = [_names_by(snapshot, by, {group[at] for _, group in sums}) for at, by in enumerate(question.group_by)]
+    named = {
+        (
+            start_ns,
+            tuple(known[key] for key, known in zip(group, names, strict=True)),
+        ): total
+        for (start_ns, group), total in sums.items()
+    }
+    return [
+        _aggregate_row(group, start_ns, total, question.step_ns)
+        for (start_ns, group), total in _in_order(snapshot, named)
+    ]
 
 
 def aggregate_statements(snapshot: Snapshot, question: StatementAggregate) -> list[StatementRow]:
     """Counts and durations of database calls by statement, service and step, ordered by start; steps as above."""
     table = statement_rollup
-    wanted = [in_range(table, question.time_range, question.step_ns)]
-    if question.service is not None:
-        wanted.append(table.c.service_id == service_id_of(question.service))
+    wanted = _wanted(table, question)
     if question.statement_id is not None:
         wanted.append(table.c.statement_id == statement_id_of(question.statement_id))
-    name = _name_of(service, table.c.service_id).label("service")
-    sums: dict[tuple[int, tuple[int, str]], _Sum] = {}
-    for row in snapshot.stream(_measures(table, True).add_columns(table.c.statement_id, name).where(*wanted)):
-        key = (_step_start(row.start_s, question.time_range, question.step_ns), (row.statement_id, row.service))
-        sums.setdefault(key, _Sum()).add(row)
-    known = _statements(snapshot, {key for _, (key, _) in sums})
+    sums = _summed_up(snapshot, table, question, wanted, [table.c.statement_id, table.c.service_id], True)
+    known = _statements(snapshot, {group[0] for _, group in sums})
+    services_by_id = names_of(snapshot, service, {group[1] for _, group in sums})
+    named = {
+        (start_ns, (statement_key, services_by_id[service_key])): total
+        for (start_ns, (statement_key, service_key)), total in sums.items()
+    }
     return [
         _statement_row(known[statement_key], service_name, start_ns, total)
-        for (start_ns, (statement_key, service_name)), total in sorted(sums.items(), key=_key)
+        for (start_ns, (statement_key, service_name)), total in _in_order(snapshot, named)
     ]
 
 
@@ -112,7 +126,7 @@ def services(snapshot: Snapshot) -> list[ServiceInfo]:
 
 def operations(snapshot: Snapshot, service_name: str | None, time_range: TimeRange) -> list[str]:
     """Names of entry operations that ran in the range (widened to whole minutes), sorted."""
-    wanted = [*_span_conditions(time_range, None, service_name), span_rollup.c.is_entry == 1]
+    wanted = [*_wanted(span_rollup, SpanAggregate(time_range, service=service_name)), span_rollup.c.is_entry == 1]
     ids = select(span_rollup.c.operation_id).distinct().where(*wanted)
     names = select(operation.c.name).where(operation.c.id.in_(ids))
     return sorted(row.name for row in snapshot.stream(names))
@@ -139,20 +153,59 @@ def _raw_since_ns(snapshot: Snapshot) -> int | None:
     return raw_since_ns
 
 
-def _measures(table: Table, with_durations: bool) -> Select[Any]:
-    columns = (*_MEASURES, "sketch") if with_durations else _MEASURES
-    return select(*(table.c[name] for name in columns))
+_Question = SpanAggregate | StatementAggregate
+_Sums = dict[tuple[int, tuple[int, ...]], _Sum]
 
 
-def _name_of(table: Table, key: ColumnElement[int]) -> ColumnElement[Any]:
-    return select(table.c.name).where(table.c.id == key).scalar_subquery()
+def _summed_up(
+    snapshot: Snapshot,
+    table: Table,
+    question: _Question,
+    wanted: list[ColumnElement[bool]],
+    keys: Sequence[ColumnElement[int]],
+    with_durations: bool,
+) -> _Sums:
+    """The sums over the rows of a roll-up by start of the step and keys."""
+    columns = table.c
+    start_ns = _whole_minutes(question.time_range)[0] * _S
+    grouped = [*keys, columns.outcome]
+    if question.step_ns is not None:
+        grouped.insert(0, columns.start_s * _S // question.step_ns * question.step_ns)
+    # Beside one max(), SQLite takes what is not summed up from the row that has it.
+    measures = [
+        func.sum(columns["count"]),
+        func.sum(columns.sum_ns.op(">>")(_HALF)),
+        func.sum(columns.sum_ns.op("&")((1 << _HALF) - 1)),
+        func.max(columns.max_ns),
+        columns.max_trace_id,
+        merged(columns.sketch) if with_durations else null(),
+    ]
+    sums: _Sums = {}
+    depth = len(grouped)
+    for row in map(tuple, snapshot.rows(select(*grouped, *measures).where(*wanted).group_by(*grouped))):
+        *group, outcome = row[:depth]
+        at = start_ns if question.step_ns is None else group.pop(0)
+        sums.setdefault((at, tuple(group)), _Sum()).add(outcome, row[depth:])
+    return sums
 
 
-def _span_conditions(time_range: TimeRange, step_ns: int | None, service_name: str | None) -> list[ColumnElement[bool]]:
-    wanted = [in_range(span_rollup, time_range, step_ns)]
-    if service_name is not None:
-        wanted.append(span_rollup.c.service_id == service_id_of(service_name))
+def _names_by(snapshot: Snapshot, by: GroupBy, keys: set[int]) -> dict[int, str]:
+    """What stands in the answer for the keys of a group."""
+    if by is GroupBy.KIND:
+        return {key: str(key) for key in keys}
+    return names_of(snapshot, service if by is GroupBy.SERVICE else operation, keys)
+
+
+def _wanted(table: Table, question: _Question) -> list[ColumnElement[bool]]:
+    wanted = [in_range(table, question.time_range, question.step_ns)]
+    if question.service is not None:
+        wanted.append(table.c.service_id == service_id_of(question.service))
     return wanted
+
+
+def merged(sketches: ColumnElement[bytes]) -> ColumnElement[bytes]:
+    """A column of packed sketches merged into one, which they are when they stand one behind the other."""
+    return cast(func.group_concat(sketches, ""), BLOB)
 
 
 def in_range(table: Table, time_range: TimeRange, step_ns: int | None) -> ColumnElement[bool]:
@@ -160,25 +213,34 @@ def in_range(table: Table, time_range: TimeRange, step_ns: int | None) -> Column
 
     Raises ValueError when `step_ns` is no whole number of minutes.
     """
-    return or_(*(_between(table, *stretch) for stretch in _stretches(time_range, step_ns)))
+    steps_s = SERVICE_STEPS_S if table is service_rollup else STEPS_S
+    return or_(*(_between(table, *stretch) for stretch in _stretches(time_range, step_ns, steps_s)))
 
 
 def _between(table: Table, step_s: int, start_s: int, end_s: int) -> ColumnElement[bool]:
     return and_(table.c.step_s == step_s, table.c.start_s >= start_s, table.c.start_s < end_s)
 
 
-def _stretches(time_range: TimeRange, step_ns: int | None) -> Iterator[tuple[int, int, int]]:
-    """(step of the roll-up, start, end) in seconds: whole hours where the steps allow them, minutes elsewhere."""
+def _stretches(time_range: TimeRange, step_ns: int | None, steps_s: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """(step of the roll-up, start, end) in seconds: of the steps that fit into those asked for, long ones inside."""
     if step_ns is not None and (step_ns <= 0 or step_ns % MINUTE_NS):
         raise ValueError(f"step_ns is {step_ns}; it must be a whole number of minutes ({MINUTE_NS} ns).")
-    start_s, end_s = _whole_minutes(time_range)
-    first_hour_s, last_hour_s = -(-start_s // HOUR_S) * HOUR_S, end_s // HOUR_S * HOUR_S
-    if first_hour_s >= last_hour_s or (step_ns is not None and step_ns % HOUR_NS):
-        yield MINUTE_S, start_s, end_s
-        return
-    yield MINUTE_S, start_s, first_hour_s
-    yield HOUR_S, first_hour_s, last_hour_s
-    yield MINUTE_S, last_hour_s, end_s
+    fitting = [step_s for step_s in steps_s if step_ns is None or step_ns % (step_s * _S) == 0]
+    yield from _split(*_whole_minutes(time_range), fitting)
+
+
+def _split(start_s: int, end_s: int, steps_s: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """A range of whole shortest steps, as much of it as can be in the longest ones."""
+    *shorter_s, step_s = steps_s
+    first_s, last_s = -(-start_s // step_s) * step_s, end_s // step_s * step_s
+    if not shorter_s:
+        yield step_s, start_s, end_s
+    elif first_s >= last_s:
+        yield from _split(start_s, end_s, shorter_s)
+    else:
+        yield from _split(start_s, first_s, shorter_s)
+        yield step_s, first_s, last_s
+        yield from _split(last_s, end_s, shorter_s)
 
 
 def _whole_minutes(time_range: TimeRange) -> tuple[int, int]:
@@ -189,21 +251,17 @@ def _whole_minutes(time_range: TimeRange) -> tuple[int, int]:
     return start_s, -(-time_range.end_ns // MINUTE_NS) * MINUTE_S
 
 
-def _step_start(start_s: int, time_range: TimeRange, step_ns: int | None) -> int:
-    """The start of the step that a roll-up row falls into; that of the range where there are no steps."""
-    if step_ns is None:
-        return _whole_minutes(time_range)[0] * _S
-    return start_s * _S // step_ns * step_ns
+def _in_order(snapshot: Snapshot, sums: Mapping[Any, _Sum]) -> Iterator[tuple[Any, _Sum]]:
+    """The sums by step and group; to unpack their durations takes time, so the clock is looked at before each."""
+    for key in sorted(sums):
+        snapshot.check()
+        yield key, sums[key]
 
 
-def _key(item: tuple[Any, _Sum]) -> Any:
-    return item[0]
-
-
-def _aggregate_row(group: tuple[str, ...], start_ns: int, total: _Sum) -> AggregateRow:
-    ok_durations = Sketch.from_many(total.sketches)
-    durations = Sketch.from_many(total.failed_sketches)
-    durations.merge(ok_durations)
+def _aggregate_row(group: tuple[str, ...], start_ns: int, total: _Sum, step_ns: int | None) -> AggregateRow:
+    ok_durations = _unpacked(total.sketches, step_ns)
+    durations = Sketch(ok_durations.buckets)
+    durations.merge(_unpacked(total.failed_sketches, step_ns))
     return AggregateRow(
         group=group,
         start_ns=start_ns,
@@ -216,6 +274,17 @@ def _aggregate_row(group: tuple[str, ...], start_ns: int, total: _Sum) -> Aggreg
         durations=durations,
         ok_durations=ok_durations,
     )
+
+
+def _unpacked(sketches: Sequence[bytes], step_ns: int | None) -> Sketch:
+    """Packed sketches merged; those of a step are a few, often of a single row each, and best taken one by one."""
+    if step_ns is None or not sketches:
+        return Sketch.from_many(sketches)
+    most, *others = sorted(sketches, key=len, reverse=True)
+    merged_ones = Sketch.from_bytes(most)
+    for other in others:
+        merged_ones.merge(Sketch.from_bytes(other))
+    return merged_ones
 
 
 def _statements(snapshot: Snapshot, keys: set[int]) -> dict[int, Any]:

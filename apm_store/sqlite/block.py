@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, count
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -58,6 +60,9 @@ class BlockSpan(NamedTuple):
     seq: int
 
 
+_is_entry = attrgetter("is_entry")
+
+
 class Zone(NamedTuple):
     """The entry spans of a block with one service and outcome: how many, and the longest."""
 
@@ -69,28 +74,26 @@ class Zone(NamedTuple):
 
 def pack_block(spans: Sequence[BlockSpan]) -> bytes:
     """The spans as the data of a block."""
-    ordered = [span for span in spans if span.is_entry]
-    entries = len(ordered)
-    ordered += [span for span in spans if not span.is_entry]
+    ordered = sorted(spans, key=_is_entry, reverse=True)
     trace_ids, span_ids, parents, starts, durations, services, operations, *rest = zip(*ordered, strict=True)
-    kinds, outcomes, http, statements, _, seqs = rest
+    kinds, outcomes, http, statements, are_entries, seqs = rest
     traces = {trace_id: index for index, trace_id in enumerate(dict.fromkeys(trace_ids))}
     bodies = {seq: index for index, seq in enumerate(sorted(set(seqs)))}
-    columns: tuple[Iterable[int], ...] = (
+    columns: tuple[Sequence[int], ...] = (
         starts,
         durations,
-        map(traces.__getitem__, trace_ids),
+        list(map(traces.__getitem__, trace_ids)),
         services,
         operations,
-        (kind & 0xFFFF_FFFF for kind in kinds),  # an unknown kind may be any int32
+        kinds if min(kinds) >= 0 else [kind & 0xFFFF_FFFF for kind in kinds],  # an unknown kind may be any int32
         outcomes,
         http,
         statements,
-        map(bodies.__getitem__, seqs),
+        list(map(bodies.__getitem__, seqs)),
     )
     parts = [b"".join(traces), array("I", bodies).tobytes(), b"".join(span_ids), b"".join(parents)]
-    packed = [_narrowest(list(column)) for column in columns]
-    head = array("I", (len(ordered), entries, len(traces), len(bodies))).tobytes()
+    packed = list(map(_narrowest, columns))
+    head = array("I", (len(ordered), sum(are_entries), len(traces), len(bodies))).tobytes()
     widths = "".join(column.typecode for column in packed).encode()
     return zstd.compress(b"".join((head, widths, *parts, *(column.tobytes() for column in packed))), _LEVEL)
 
@@ -176,6 +179,11 @@ class Block:
         at = 16 * self.trace[row]
         return self.trace_ids[at : at + 16]
 
+    def key(self, row: int) -> tuple[bytes, bytes, int]:
+        """Trace id, span id and kind of a span: what tells it from every other."""
+        kind = self.kind[row]
+        return self.trace_id(row), self._span_ids[8 * row : 8 * row + 8].tobytes(), kind - (kind >> 31 << 32)
+
     def span(self, row: int) -> BlockSpan:
         """One span as a whole."""
         return BlockSpan(
@@ -204,6 +212,11 @@ class Block:
         while at >= 0 and at % 16:
             at = self.trace_ids.find(trace_id, at + 1)
         return None if at < 0 else at // 16
+
+    def rows_of_spans(self, span_ids: Iterable[bytes]) -> set[int]:
+        """The rows of all spans with these ids."""
+        wanted = set(array("Q", b"".join(span_ids)))
+        return set(compress(count(), map(wanted.__contains__, self._span_ids.cast("Q").tolist())))
 
     def rows_of_trace(self, trace_id: bytes) -> list[int]:
         """The rows of all spans of a trace."""

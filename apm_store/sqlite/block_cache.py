@@ -10,7 +10,6 @@ from apm_store.sqlite.block import Block
 CACHE_BYTES = 8 * 1024 * 1024
 """How much memory the kept blocks may take."""
 
-_BYTES_PER_SPAN = 72  # ids, times and eight small columns
 Key = tuple[int, int, int]
 """Id of the segment, identity of its index, id of the block."""
 
@@ -43,4 +42,4 @@ class BlockCache:
 
 
 def _size(block: Block) -> int:
-    return block.span_count * _BYTES_PER_SPAN
+    return len(block.start_ns.obj) + len(block.trace_ids)  # every column is a part of one string of bytes

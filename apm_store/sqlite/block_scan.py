@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 
 from apm_store.api import StoreError
 from apm_store.model import Signal
 from apm_store.query import TraceQuery
-from apm_store.sqlite.block import Block, BlockSpan
+from apm_store.sqlite.block import Block
 from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.segment_reader import BlockHead
 from apm_store.sqlite.span_attributes import SpanKey, spans_with
-from apm_store.sqlite.span_conditions import SpanConditions
+from apm_store.sqlite.span_conditions import SpanConditions, picked
+from apm_store.sqlite.trace_places import block_traces
 
 _BODIES = (
-    "SELECT offset, length FROM body "
+    "SELECT seq, offset, length FROM body "
     "WHERE seq BETWEEN ? AND ? AND signal = ? AND last_ns >= ? AND first_ns <= ? ORDER BY seq"
 )
 
@@ -28,31 +29,34 @@ class BlockScan:
         self._conditions = conditions
         self.has_damage = False
 
-    def rows_of(self, head: BlockHead, block: Block) -> Sequence[int]:
-        """The rows of the spans that meet the query."""
+    def rows_of(self, head: BlockHead, block: Block, trace_ids: Collection[bytes] | None = None) -> Sequence[int]:
+        """The rows of the spans that meet the query; only of some traces when these are given."""
         rows = self._conditions.rows_of(head, block)
+        if trace_ids is not None:
+            held = block_traces(block, trace_ids)
+            rows = [row for row, index in zip(rows, picked(block.trace, rows), strict=True) if index in held]
         if not self._attributes or not rows:
             return rows
-        keys = self._keys(head)
-        traces = {block.index_of_trace(trace_id) for trace_id, _, _ in keys}
-        held = block.trace.tolist()
-        return [row for row in rows if held[row] in traces and _key(block.span(row)) in keys]
+        seqs = {block.seqs[index] for index in set(picked(block.body, rows))}
+        keys = self._keys(head, seqs, trace_ids)
+        if not keys:
+            return []
+        named = block.rows_of_spans(span_id for _, span_id, _ in keys)
+        return [row for row in rows if row in named and block.key(row) in keys]
 
-    def _keys(self, head: BlockHead) -> set[SpanKey]:
-        """The spans in the requests behind a block that have the attributes; the block may lack some: duplicates."""
+    def _keys(self, head: BlockHead, seqs: Set[int], trace_ids: Collection[bytes] | None) -> set[SpanKey]:
+        """The spans in these requests behind a block that have the attributes; the block may lack some: duplicates."""
         segment = self._snapshot.segment(head.segment_id)
         bounds = (self._conditions.first_ns, self._conditions.last_ns)
         keys: set[SpanKey] = set()
-        for place in segment.execute(_BODIES, (head.first_seq, head.last_seq, Signal.TRACES.value, *bounds)):
+        for seq, *place in segment.execute(_BODIES, (head.first_seq, head.last_seq, Signal.TRACES.value, *bounds)):
+            if seq not in seqs:
+                continue
             self._snapshot.check()
             try:
                 content = segment.body_at(*place)
             except StoreError:
                 self.has_damage = True
                 continue
-            keys.update(spans_with(self._attributes, content))
+            keys.update(spans_with(self._attributes, content, trace_ids))
         return keys
-
-
-def _key(span: BlockSpan) -> SpanKey:
-    return span.trace_id, span.span_id, span.kind

@@ -13,9 +13,18 @@ from apm_store.query import PruneEntry
 from apm_store.sqlite.block import CLIENT_ERROR, FAILED, OK, BlockSpan
 from apm_store.sqlite.connections import connect_writer
 from apm_store.sqlite.dictionaries import Dictionaries
-from apm_store.sqlite.edges import EdgePairing, EdgeRollup, Peer
+from apm_store.sqlite.edges import EdgePairing, EdgeRollup
 from apm_store.sqlite.migrations import CATALOGUE
-from apm_store.sqlite.rollups import MINUTE_S, SPAN_KEY, STATEMENT_KEY, Rollup
+from apm_store.sqlite.peers import Peer
+from apm_store.sqlite.rollups import (
+    MINUTE_S,
+    SERVICE_KEY,
+    SERVICE_STEPS_S,
+    SPAN_KEY,
+    STATEMENT_KEY,
+    Rollup,
+    requests_by_service,
+)
 from apm_store.sqlite.segments import CATALOGUE_NAME
 
 _NS_PER_MINUTE = MINUTE_S * 1_000_000_000
@@ -47,6 +56,7 @@ class Catalogue:
         self.names = Dictionaries(self.connection)
         self.edges = EdgePairing()
         self._edge_rollup = EdgeRollup()
+        self._requests = Rollup("service_rollup", SERVICE_KEY, SERVICE_STEPS_S)
         self._spans = Rollup("span_rollup", SPAN_KEY)
         self._statements = Rollup("statement_rollup", STATEMENT_KEY)
         self._services: dict[int, tuple[int, int]] = {}
@@ -168,7 +178,7 @@ class Catalogue:
         self.begin()
         execute, executemany = self.connection.execute, self.connection.executemany
         executemany("INSERT OR IGNORE INTO minute VALUES (?)", [(start_s,) for start_s in self._spans.minutes()])
-        self._spans.flush(self.connection)
+        self._requests.write(requests_by_service(self._spans.flush(self.connection)), self.connection)
         self._statements.flush(self.connection)
         self._edge_rollup.flush(self.connection, self.names, self.edges.take())
         self.names.write_notices(time.time_ns())

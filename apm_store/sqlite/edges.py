@@ -7,17 +7,20 @@ a call from or to a virtual node, until its partner comes late and corrects that
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+import orjson
+
 from apm_store.model import SpanKind
-from apm_store.sketch import Sketch, bucket_of
+from apm_store.sketch import Sketch, buckets_of
 from apm_store.sqlite.block import FAILED, NO_PARENT, BlockSpan
 from apm_store.sqlite.dictionaries import Dictionaries
 from apm_store.sqlite.hot_cells import HotCells
+from apm_store.sqlite.peers import Peer
 from apm_store.sqlite.rollups import HOUR_S, MINUTE_S
 
 EDGE_KINDS = frozenset(map(int, (SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER)))
@@ -40,17 +43,9 @@ MAX_SETTLED = 10_000
 
 _NS_PER_MINUTE = MINUTE_S * 1_000_000_000
 _WAIT_NS = int(WAIT_S * 1e9)
-_MAX_NAME_CHARS = 200
 _CALLERS = (int(SpanKind.CLIENT), int(SpanKind.PRODUCER))
 _CONSUMER = int(SpanKind.CONSUMER)
 _MESSAGING = {int(SpanKind.PRODUCER): "messaging", int(SpanKind.CONSUMER): "messaging"}
-
-
-class Peer(NamedTuple):
-    """What a span says of the other side: its name ("" for none), and the kind of the call."""
-
-    name: str
-    kind: str
 
 
 _NO_PEER = Peer("", "")
@@ -83,6 +78,16 @@ class EdgeCell:
     client: dict[int, int] = field(default_factory=_no_buckets)
     server: dict[int, int] = field(default_factory=_no_buckets)
 
+    def add(self, sign: int, has_failed: bool, durations: _Durations) -> None:
+        """Add calls (1), or take them away (-1), of which all failed or none."""
+        client, server = durations
+        count = sign * max(len(client), len(server))
+        self.count += count
+        self.failed_count += count * has_failed
+        for buckets, side in ((self.client, client), (self.server, server)):
+            for bucket, times in Counter(buckets_of(side)).items():
+                buckets[bucket] += sign * times
+
     def merge(self, other: EdgeCell) -> None:
         """Add all of `other`."""
         self.count += other.count
@@ -92,9 +97,18 @@ class EdgeCell:
                 mine[bucket] += count
 
 
-_Half = tuple[int, int, bool, str, str, str]
-"""One side of a call: minute, sketch bucket, whether it failed, service, name of the peer, kind of the call ("")."""
+_Side = bytes
+"""What many ends of calls have in common, as JSON, because bytes are a cheap key: minute, whether they failed, service,
+name of the peer, kind of the call; b"" stands for the side of a virtual node."""
 
+_Half = tuple[_Side, int]
+"""One end of a call, and how long it lasted in nanoseconds."""
+
+_Durations = tuple[list[int], list[int]]
+"""How long calls lasted in nanoseconds, as callers and as callees saw it."""
+
+_CALLER, _DATABASE_CALLER, _CALLEE = range(3)
+_NOBODY = b""
 
 _Call = tuple[int, _Half | list[_Half] | None]
 """A call that is remembered: whether it is WAITING (not counted yet), LONE (counted with a virtual node) or PAIRED
@@ -126,28 +140,22 @@ class EdgePairing:
         self._settled: deque[bytes] = deque()
         self._settled_count = 0
         self._marks: deque[tuple[int, int]] = deque()  # at which times how many calls had been added
-        self._counted: dict[tuple[Any, ...], EdgeCell] = defaultdict(EdgeCell)
+        self._sides = _Sides()
+        self._counted: dict[tuple[_Side, _Side], _Durations] = defaultdict(_no_durations)
+        self._undone: dict[tuple[_Side, _Side], _Durations] = defaultdict(_no_durations)
 
     def add(self, span: BlockSpan, service: str, peer: Peer | None) -> None:
         """Take in a new span of one of the `EDGE_KINDS`, with its service and the peer that it names."""
         trace_id, span_id, parent_id, start_ns, duration_ns, _, _, kind, outcome, http_status, _, _, _ = span
-        name, call_kind = peer or _NO_PEER
-        call_kind = call_kind or ("http" if http_status else _MESSAGING.get(kind, ""))
-        minute_s = start_ns // _NS_PER_MINUTE * MINUTE_S
-        if kind in _CALLERS:
-            half = (minute_s, bucket_of(duration_ns), outcome == FAILED, service, name, call_kind)
-            if call_kind == "database":
-                self._count_lone_caller(half, 1)  # databases send no spans
-            else:
-                self._add_caller(trace_id + span_id, half)
-            return
-        if kind != _CONSUMER:
-            name = ""  # a server names itself
-        half = (minute_s, bucket_of(duration_ns), outcome == FAILED, service, name, call_kind)
-        if parent_id == NO_PARENT:
-            self._count_lone_callee(half, 1)
+        role, side = self._sides[start_ns // _NS_PER_MINUTE, kind, outcome, http_status, service, peer]
+        if role == _DATABASE_CALLER:
+            self._counted[side, _NOBODY][0].append(duration_ns)  # databases send no spans
+        elif role == _CALLER:
+            self._add_caller(trace_id + span_id, (side, duration_ns))
+        elif parent_id == NO_PARENT:
+            self._counted[_NOBODY, side][1].append(duration_ns)
         else:
-            self._add_callee(trace_id + parent_id, half)
+            self._add_callee(trace_id + parent_id, (side, duration_ns))
 
     def expire(self, now_ns: int) -> None:
         """Count halves that were added more than `WAIT_S` before a time of receipt, in nanoseconds, as lone ones."""
@@ -164,8 +172,15 @@ class EdgePairing:
 
     def take(self) -> dict[EdgeKey, EdgeCell]:
         """The edges that were counted or corrected since the last call, by minute."""
-        counted, self._counted = self._counted, defaultdict(EdgeCell)
-        return {EdgeKey(*key): cell for key, cell in counted.items()}
+        cells: dict[EdgeKey, EdgeCell] = defaultdict(EdgeCell)
+        for sign, counted in ((1, self._counted), (-1, self._undone)):
+            for (caller, callee), durations in counted.items():
+                key, has_failed = _edge_of(caller, callee)
+                cells[key].add(sign, has_failed, durations)
+        self._counted.clear()
+        self._undone.clear()
+        self._sides.clear()
+        return dict(cells)
 
     def _add_caller(self, key: bytes, caller: _Half) -> None:
         state, callees = self._calls.get(key, _NO_CALL)
@@ -174,13 +189,13 @@ class EdgePairing:
             self._halves -= len(callees)
             for callee in callees:
                 if state == _LONE:
-                    self._count_lone_callee(callee, -1)
+                    self._undone[_NOBODY, callee[0]][1].append(callee[1])
                 self._count_pair(caller, callee)
         elif callees is None:
             self._calls[key] = (_WAITING, caller)
             self._waiting.append(key)
         else:  # a span of another kind has the same id
-            self._count_lone_caller(caller, 1)
+            self._count_lone_caller(caller)
             return
         self._halves += 1
         if self._halves > self._max_halves:
@@ -192,7 +207,7 @@ class EdgePairing:
             if state != _PAIRED:
                 self._calls[key] = (_PAIRED, half)
                 if state == _LONE:
-                    self._count_lone_caller(half, -1)
+                    self._undone[half[0], _NOBODY][0].append(half[1])
             self._count_pair(half, callee)
             return
         if half is None:
@@ -201,7 +216,7 @@ class EdgePairing:
         else:
             half.append(callee)
             if state == _LONE:
-                self._count_lone_callee(callee, 1)
+                self._count_lone_callee(callee)
         self._halves += 1
         if self._halves > self._max_halves:
             self._forget()
@@ -223,98 +238,53 @@ class EdgePairing:
         if state == _WAITING:
             self._calls[key] = (_LONE, half)
             if isinstance(half, tuple):
-                self._count_lone_caller(half, 1)
+                self._count_lone_caller(half)
             for callee in half if isinstance(half, list) else ():
-                self._count_lone_callee(callee, 1)
+                self._count_lone_callee(callee)
 
     def _count_pair(self, caller: _Half, callee: _Half) -> None:
-        minute_s, client, failed, source, _, kind = caller
-        _, server, has_failed, target, _, callee_kind = callee
-        cell = self._counted[minute_s, source, target, kind or callee_kind or "other", False, False]
-        cell.count += 1
-        if failed or has_failed:
-            cell.failed_count += 1
-        cell.client[client] += 1
-        cell.server[server] += 1
+        client, server = self._counted[caller[0], callee[0]]
+        client.append(caller[1])
+        server.append(callee[1])
 
-    def _count_lone_caller(self, caller: _Half, count: int) -> None:
-        minute_s, client, failed, source, target, kind = caller
-        cell = self._counted[minute_s, source, target or UNKNOWN, kind or "other", False, True]
-        cell.count += count
-        cell.failed_count += count * failed
-        cell.client[client] += count
+    def _count_lone_caller(self, caller: _Half) -> None:
+        self._counted[caller[0], _NOBODY][0].append(caller[1])
 
-    def _count_lone_callee(self, callee: _Half, count: int) -> None:
-        minute_s, server, failed, target, source, kind = callee
-        cell = self._counted[minute_s, source or USER, target, kind or "other", True, False]
-        cell.count += count
-        cell.failed_count += count * failed
-        cell.server[server] += count
+    def _count_lone_callee(self, callee: _Half) -> None:
+        self._counted[_NOBODY, callee[0]][1].append(callee[1])
 
 
-_PEER_SERVICE = ("peer.service", "service.peer.name")
-_ADDRESSES = (
-    ("server.address", "server.port"),
-    ("net.peer.name", "net.peer.port"),
-    ("network.peer.address", "network.peer.port"),
-    ("net.sock.peer.addr", "net.sock.peer.port"),
-)
-_DESTINATION = ("messaging.destination.name", "messaging.destination")
-_KIND_OF = {
-    "db.system.name": "database",
-    "db.system": "database",
-    "messaging.system": "messaging",
-    "rpc.system.name": "rpc",
-    "rpc.system": "rpc",
-    "http.request.method": "http",
-    "http.method": "http",
-}
-_NAMES_OF_KIND = {
-    "database": ("db.namespace", "db.name", "db.system.name", "db.system"),
-    "messaging": ("messaging.system",),
-    "rpc": ("rpc.service",),
-}
-PEER_ATTRIBUTES = frozenset(
-    (
-        *_PEER_SERVICE,
-        *(key for pair in _ADDRESSES for key in pair),
-        *_DESTINATION,
-        *_KIND_OF,
-        *(key for keys in _NAMES_OF_KIND.values() for key in keys),
-    )
-)
-"""The keys of the span attributes that `peer_of` looks at."""
+def _no_durations() -> _Durations:
+    return [], []
 
 
-def peer_of(attributes: Mapping[str, Any]) -> Peer | None:
-    """The peer that a span names in its attributes (`AnyValue` by key); None when they say nothing of one.
+class _Sides(dict[tuple[Any, ...], tuple[int, _Side]]):
+    """The role and the side of spans by minute since 1970, kind, outcome, HTTP status, service and peer."""
 
-    Its name is `peer.service`, or else the topic of a message, or else the address and port, or else what is known of
-    the database or the called service. A topic goes before its broker, because both sides of it share it.
-    """
-    kind = next((kind for key, kind in _KIND_OF.items() if key in attributes), "")
-    name = _text(attributes, _PEER_SERVICE) or (kind == "messaging" and _text(attributes, _DESTINATION))
-    name = name or _address(attributes) or _text(attributes, _NAMES_OF_KIND.get(kind, ()))
-    return Peer(name[:_MAX_NAME_CHARS], kind) if name or kind else None
-
-
-def _text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """The first of these attributes that is a string; "" when none is."""
-    for key in keys:
-        value = attributes.get(key)
-        if value is not None and value.string_value:
-            return str(value.string_value)
-    return ""
+    def __missing__(self, key: tuple[Any, ...]) -> tuple[int, _Side]:
+        minute, kind, outcome, http_status, service, peer = key
+        name, call_kind = peer or _NO_PEER
+        call_kind = call_kind or ("http" if http_status else _MESSAGING.get(kind, ""))
+        role = _CALLEE
+        if kind in _CALLERS:
+            role = _DATABASE_CALLER if call_kind == "database" else _CALLER
+        elif kind != _CONSUMER:
+            name = ""  # a server names itself
+        side = orjson.dumps((minute * MINUTE_S, outcome == FAILED, service, name, call_kind))
+        self[key] = role, side
+        return role, side
 
 
-def _address(attributes: Mapping[str, Any]) -> str:
-    for address_key, port_key in _ADDRESSES:
-        address = attributes.get(address_key)
-        if address is not None and address.string_value:
-            port = attributes.get(port_key)
-            number = (port.int_value or port.string_value) if port is not None else ""
-            return f"{address.string_value}:{number}" if number else str(address.string_value)
-    return ""
+def _edge_of(caller: _Side, callee: _Side) -> tuple[EdgeKey, bool]:
+    """The edge of calls with these sides, and whether they failed."""
+    if not callee:
+        minute_s, has_failed, source, target, kind = orjson.loads(caller)
+        return EdgeKey(minute_s, source, target or UNKNOWN, kind or "other", False, True), has_failed
+    minute_s, has_failed, target, source, kind = orjson.loads(callee)
+    if not caller:
+        return EdgeKey(minute_s, source or USER, target, kind or "other", True, False), has_failed
+    minute_s, caller_failed, source, _, caller_kind = orjson.loads(caller)
+    return EdgeKey(minute_s, source, target, caller_kind or kind or "other", False, False), caller_failed or has_failed
 
 
 _SELECT = (

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from apm_store.api import SchemaError
+from apm_store.sketch import Sketch
 
 _Step = Callable[[sqlite3.Connection], None]
 
@@ -79,6 +80,22 @@ INSERT INTO counter (name, stored, duplicates, pruned) VALUES
     ('traces', 0, 0, 0), ('metrics', 0, 0, 0), ('logs', 0, 0, 0);
 """
 
+_CATALOGUE_2 = """
+CREATE TABLE service_rollup (
+    step_s INTEGER NOT NULL, start_s INTEGER NOT NULL, service_id INTEGER NOT NULL, outcome TEXT NOT NULL,
+    count INTEGER NOT NULL, sum_ns INTEGER NOT NULL, max_ns INTEGER NOT NULL, max_trace_id BLOB NOT NULL,
+    sketch BLOB NOT NULL, PRIMARY KEY (step_s, start_s, service_id, outcome)
+) STRICT, WITHOUT ROWID;
+WITH step (length_s) AS (VALUES (60), (300), (900), (3600))
+INSERT INTO service_rollup
+SELECT length_s, start_s / length_s * length_s, service_id, outcome, sum(count),
+       CAST(min(total(sum_ns), 9e18) AS INTEGER), max(max_ns), max_trace_id,
+       packed_again(CAST(group_concat(sketch, '') AS BLOB))
+FROM step JOIN span_rollup ON step_s = iif(length_s = 3600, 3600, 60)
+WHERE is_entry = 1
+GROUP BY 1, 2, 3, 4
+"""
+
 _SEGMENT_1 = """
 CREATE TABLE state (
     id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, offset INTEGER NOT NULL, first_unsettled_block INTEGER NOT NULL
@@ -130,6 +147,11 @@ def _executing(script: str) -> _Step:
     return step
 
 
+def _add_service_rollup(connection: sqlite3.Connection) -> None:
+    connection.create_function("packed_again", 1, lambda sketches: Sketch.from_bytes(sketches).to_bytes())
+    _executing(_CATALOGUE_2)(connection)
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """One kind of database: how it is recognised, and the steps that lead to its current version.
@@ -141,7 +163,7 @@ class Schema:
     steps: tuple[_Step, ...]
 
 
-CATALOGUE = Schema(0x5370_616F, (_executing(_CATALOGUE_1),))
+CATALOGUE = Schema(0x5370_616F, (_executing(_CATALOGUE_1), _add_service_rollup))
 SEGMENT = Schema(0x5370_6170, (_executing(_SEGMENT_1),))
 VERSION_1_ID = 0x5370_616E
 """The application id of the only release that kept everything in one database."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from apm_store.sqlite.catalogue import Catalogue
-from apm_store.sqlite.rollups import HOUR_S, MINUTE_S
+from apm_store.sqlite.rollups import HOUR_S, SERVICE_STEPS_S, STEPS_S
 
 MINUTES_STAY_S = 35 * 86_400
-"""Roll-ups by minute stay 35 days, and as long as there is raw data for them."""
+"""Roll-ups by less than an hour stay 35 days, and as long as there is raw data for them."""
 
 HOURS_STAY_S = 396 * 86_400
 """Roll-ups by hour stay 13 months, and as long as there is raw data for them."""
 
-_TABLES = ("span_rollup", "statement_rollup", "edge_rollup")
-_AT_ONCE = {MINUTE_S: HOUR_S, HOUR_S: 24 * HOUR_S}
+_TABLES = {
+    "service_rollup": SERVICE_STEPS_S,
+    "span_rollup": STEPS_S,
+    "statement_rollup": STEPS_S,
+    "edge_rollup": STEPS_S,
+}
+_STEPS_AT_ONCE = 60
 _VACUUM_PAGES = 1_000
 
 
@@ -24,13 +29,14 @@ def drop_rollups(catalogue: Catalogue, now_ns: int) -> Iterator[None]:
     Between two steps others may use the catalogue.
     """
     now_s = now_ns // 1_000_000_000
-    for step_s, stay_s in ((MINUTE_S, MINUTES_STAY_S), (HOUR_S, HOURS_STAY_S)):
-        for table in _TABLES:
+    for table, steps_s in _TABLES.items():
+        for step_s in steps_s:
             first = f"SELECT min(start_s) FROM {table} WHERE step_s = ?"  # noqa: S608 – names from this file
             delete = f"DELETE FROM {table} WHERE step_s = ? AND start_s < ?"  # noqa: S608 – names from this file
+            stay_s = HOURS_STAY_S if step_s == HOUR_S else MINUTES_STAY_S
             end_s = min(now_s - stay_s, _raw_since_s(catalogue, now_s))
             while (first_s := _one(catalogue, first, step_s)) is not None and first_s < end_s:
-                catalogue.connection.execute(delete, (step_s, min(end_s, first_s + _AT_ONCE[step_s])))
+                catalogue.connection.execute(delete, (step_s, min(end_s, first_s + _STEPS_AT_ONCE * step_s)))
                 yield
     end_s = min(now_s - HOURS_STAY_S, _raw_since_s(catalogue, now_s))
     if (_one(catalogue, "SELECT min(start_s) FROM minute") or end_s) < end_s:

@@ -1,10 +1,10 @@
-"""Sums spans up by minute and by hour while they are indexed, so that no question ever counts raw spans."""
+"""Sums spans up by minute, by hour and between while they are indexed, so that no question counts raw spans."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,10 +14,16 @@ from apm_store.sqlite.hot_cells import HotCells
 
 MINUTE_S = 60
 HOUR_S = 3600
+STEPS_S = (MINUTE_S, HOUR_S)
+"""The steps of every roll-up, each a multiple of the one before."""
+
+SERVICE_STEPS_S = (MINUTE_S, 5 * MINUTE_S, 15 * MINUTE_S, HOUR_S)
+"""The steps of the roll-up of services, whose series over a day are asked for all the time."""
 
 Key = tuple[int | str, ...]
-"""Start of the minute (or hour) in seconds, then the key columns of the table behind `start_s`."""
+"""Start of the step in seconds, then the key columns of the table behind `start_s`."""
 
+SERVICE_KEY = ("service_id", "outcome")
 SPAN_KEY = ("service_id", "operation_id", "kind", "is_entry", "outcome")
 STATEMENT_KEY = ("service_id", "statement_id", "outcome")
 
@@ -45,8 +51,25 @@ class Cell:
         self.sum_ns += other.sum_ns
         if other.max_ns > self.max_ns:
             self.max_ns, self.max_trace_id = other.max_ns, other.max_trace_id
+        if not self.buckets:
+            self.buckets = dict(other.buckets)
+            return
+        buckets, get = self.buckets, self.buckets.get
         for bucket, count in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
+            buckets[bucket] = get(bucket, 0) + count
+
+
+def requests_by_service(cells: Mapping[Key, Cell]) -> dict[Key, Cell]:
+    """The cells of entry spans among those of `SPAN_KEY`, summed up to `SERVICE_KEY`."""
+    return _merged(((key[0], key[1], key[5]), cell) for key, cell in cells.items() if key[4])
+
+
+def _merged(cells: Iterable[tuple[Key, Cell]]) -> dict[Key, Cell]:
+    """Those with equal keys as one; the cells that are given stay as they are."""
+    merged: dict[Key, Cell] = {}
+    for key, cell in cells:
+        merged.setdefault(key, Cell()).merge(cell)
+    return merged
 
 
 Spans = tuple[list[int], list[bytes]]
@@ -64,7 +87,8 @@ class Rollup:
     a third of few.
     """
 
-    def __init__(self, table: str, key_columns: tuple[str, ...]) -> None:
+    def __init__(self, table: str, key_columns: tuple[str, ...], steps_s: tuple[int, ...] = STEPS_S) -> None:
+        self._steps_s = steps_s
         columns = ("step_s", "start_s", *key_columns)
         condition = " AND ".join(f"{column} = ?" for column in columns)
         marks = ", ".join("?" * (len(columns) + 5))
@@ -82,14 +106,20 @@ class Rollup:
         """The starts, in seconds, of the minutes that were added to since the last flush."""
         return {int(start_s) for start_s, *_ in self.added}
 
-    def flush(self, connection: sqlite3.Connection) -> None:
-        """Add to the table what was added here, by minute and by hour."""
+    def flush(self, connection: sqlite3.Connection) -> Mapping[Key, Cell]:
+        """Add to the table what was added here; gives the cells of the minutes."""
         minutes = self._take()
-        hours: dict[Key, Cell] = {}
-        for (start_s, *key), cell in minutes.items():
-            hour = (int(start_s) // HOUR_S * HOUR_S, *key)
-            hours.setdefault(hour, Cell()).merge(cell)
-        for step_s, cells in ((MINUTE_S, minutes), (HOUR_S, hours)):
+        self.write(minutes, connection)
+        return minutes
+
+    def write(self, minutes: Mapping[Key, Cell], connection: sqlite3.Connection) -> None:
+        """Add cells of minutes to the table, by every step."""
+        cells = minutes
+        for step_s in self._steps_s:
+            if step_s > MINUTE_S:
+                cells = _merged(
+                    ((int(start_s) // step_s * step_s, *key), cell) for (start_s, *key), cell in cells.items()
+                )
             rows = [self._grown((step_s, *key), cell, connection) for key, cell in cells.items()]
             connection.executemany(self._replace, rows)
         self._hot.end_flush()

@@ -14,6 +14,7 @@ METADATA = MetaData()
 
 _OUTCOME = "How the spans ended: `ok`, `4xx` or `failed`"
 _STEP = {"step_s": "Length of the step in seconds: 60 or 3600", "start_s": "Start of the step, in seconds since 1970"}
+_SERVICE_STEP = {**_STEP, "step_s": "Length of the step in seconds: 60, 300, 900 or 3600"}
 _SUMS = {
     "count": "How many spans",
     "sum_ns": "Sum of their durations in nanoseconds",
@@ -62,6 +63,19 @@ statement = Table(
     Index("ix_statement_hash", "hash", unique=True),
     comment="Database statements, normalised.",
     sqlite_strict=True,
+)
+
+service_rollup = Table(
+    "service_rollup",
+    METADATA,
+    *integers(**_SERVICE_STEP, service_id="Their `service`"),
+    string("outcome", _OUTCOME),
+    *integers(**_SUMS),
+    *_durations(),
+    PrimaryKeyConstraint("step_s", "start_s", "service_id", "outcome"),
+    comment="Entry spans summed up by service, and by the minute to the hour of their start.",
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 span_rollup = Table(

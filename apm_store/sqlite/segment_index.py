@@ -188,10 +188,8 @@ class SegmentIndex:
     def _insert_block(self, spans: Sequence[BlockSpan], *, is_open: bool) -> int:
         block_id = self._next_block
         self._next_block += 1
-        starts = [span.start_ns for span in spans]
-        entries = sum(span.is_entry for span in spans)
-        bodies = (min(span.seq for span in spans), max(span.seq for span in spans))
-        measures = (*bodies, min(starts), max(starts), len(spans), entries, is_open)
+        _, _, _, starts, _, _, _, _, _, _, _, are_entries, seqs = zip(*spans, strict=True)
+        measures = (min(seqs), max(seqs), min(starts), max(starts), len(spans), sum(are_entries), is_open)
         self.connection.execute(_INSERT_BLOCK, (block_id, *measures, zones_of(spans), pack_block(spans)))
         return block_id
 

@@ -35,14 +35,20 @@ _CACHE_KIB = 512  # of pages; the kernel holds more of them, and 32 segments mus
 _STATE = "SELECT first_unsettled_block FROM state"
 _PLACE = "SELECT offset, length FROM body WHERE seq = ?"
 _BLOCK = "SELECT data FROM block WHERE id = ?"
-_HEADS = "SELECT id, first_seq, last_seq, first_ns, last_ns, is_open, zones FROM block WHERE id > ? ORDER BY id"
+_HEADS = (
+    "SELECT id, first_seq, last_seq, first_ns, last_ns, span_count, entry_count, is_open, zones FROM block "
+    "WHERE id > ? ORDER BY id"
+)
 
 Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockHead:
-    """What is known of a block before it is read; `first_ns` and `last_ns` are starts of its spans."""
+    """What is known of a block before it is read.
+
+    `first_ns` and `last_ns` are starts of its spans, `max_ns` is the longest duration of an entry span, -1 for none.
+    """
 
     segment_id: int
     block_id: int
@@ -50,13 +56,21 @@ class BlockHead:
     last_seq: int
     first_ns: int
     last_ns: int
+    span_count: int
+    entry_count: int
     is_open: bool
     zones: tuple[Zone, ...]
+    max_ns: int
 
     @property
     def is_kept(self) -> bool:
         """Whether its spans are those of traces that were kept when their segment was dropped."""
         return self.segment_id < 0
+
+
+def _head(segment_id: int, row: Row) -> BlockHead:
+    zones = tuple(read_zones(row[-1]))
+    return BlockHead(*(segment_id, *row[:-1], zones, max((zone.max_ns for zone in zones), default=-1)))
 
 
 class OpenSegment:
@@ -157,7 +171,7 @@ class SegmentSnapshot:
         if self._heads is None:
             known = self._segment.full_blocks  # a full block never changes, and later ones have greater ids
             rows = self.execute(_HEADS, (known[-1].block_id if known else 0,))
-            new = [BlockHead(*(self.segment_id, *head, tuple(read_zones(zones)))) for *head, zones in rows]
+            new = [_head(self.segment_id, row) for row in rows]
             known.extend(head for head in new if not head.is_open)
             self._heads = [*known, *(head for head in new if head.is_open)]
         return self._heads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -11,7 +11,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from apm_store.model import Attributes
-from apm_store.otlp_decode import attributes_match, decode_attributes, value_text
+from apm_store.otlp_decode import attributes_match, decode_attributes, decode_value, value_text
 from apm_store.sqlite.token_filter import token_of
 from apm_store.sqlite.wire_format import submessages
 
@@ -19,6 +19,8 @@ _RESOURCE_SPANS = ExportTraceServiceRequest.RESOURCE_SPANS_FIELD_NUMBER
 _RESOURCE = ResourceSpans.RESOURCE_FIELD_NUMBER
 _SCOPE_SPANS = ResourceSpans.SCOPE_SPANS_FIELD_NUMBER
 _SPANS = ScopeSpans.SPANS_FIELD_NUMBER
+_TRACE_ID = bytes((Span.TRACE_ID_FIELD_NUMBER << 3 | 2, 16))  # tag and length
+_HEAD = len(_TRACE_ID) + 16
 
 Pair = tuple[str, str]
 SpanKey = tuple[bytes, bytes, int]
@@ -30,11 +32,13 @@ def tokens_of_pair(key: str, text: str) -> list[bytes]:
     return [token_of(KeyValue(key=key, value=value).SerializeToString()) for value in _values_of(text)]
 
 
-def spans_with(pairs: Sequence[Pair], content: bytes) -> Iterator[SpanKey]:
+def spans_with(pairs: Sequence[Pair], content: bytes, trace_ids: Collection[bytes] | None = None) -> Iterator[SpanKey]:
     """The spans of a serialised trace request that have all these attributes, of their own or of their resource.
 
-    Only spans whose bytes can hold the attributes are decoded.
+    Only spans whose bytes can hold the attributes are decoded; of those that begin with their trace id, as nearly all
+    do, only the ones of `trace_ids` when these are given.
     """
+    heads = None if trace_ids is None else {_TRACE_ID + trace_id for trace_id in trace_ids}
     if not _may_have(content, [_bytes_of(pair) for pair in pairs]):
         return
     for group in submessages(content, 0, len(content), _RESOURCE_SPANS):
@@ -43,6 +47,12 @@ def spans_with(pairs: Sequence[Pair], content: bytes) -> Iterator[SpanKey]:
         texts = [_bytes_of(pair) for pair in rest]
         for scope in submessages(content, *group, _SCOPE_SPANS):
             for start, end in submessages(content, *scope, _SPANS):
+                if (
+                    heads is not None
+                    and content[start : start + _HEAD] not in heads
+                    and content.startswith(_TRACE_ID, start)
+                ):
+                    continue
                 part = content[start:end]
                 if _may_have(part, texts):
                     span = Span.FromString(part)
@@ -100,6 +110,8 @@ def _may_have(content: bytes, wanted: Iterable[tuple[bytes, list[bytes]]]) -> bo
 
 
 def _has_attributes(span: Any, pairs: Sequence[Pair]) -> bool:
-    keys = {key for key, _ in pairs}
-    attributes = decode_attributes(pair for pair in span.attributes if pair.key in keys)
-    return all(attributes_match(attributes, *pair) for pair in pairs)
+    for key, text in pairs:
+        values = [pair.value for pair in span.attributes if pair.key == key]
+        if not values or value_text(decode_value(values[-1])) != text:
+            return False
+    return True

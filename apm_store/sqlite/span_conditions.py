@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
+from itertools import compress, count
 from typing import Any
 
 from sqlalchemy import Column, Table, select
 
 from apm_store.query import Outcome, TraceQuery
-from apm_store.sqlite.block import CLIENT_ERROR, FAILED, OK, Block, BlockSpan, Zone
+from apm_store.sqlite.block import CLIENT_ERROR, FAILED, OK, Block, BlockSpan
 from apm_store.sqlite.bodies import MAX_INT, clamp
 from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.schema import operation, service, statement
@@ -39,15 +40,18 @@ class SpanConditions:
     min_ns: int
     max_ns: int
 
-    def zones_of(self, head: BlockHead) -> list[Zone]:
-        """The zones of a block in which entry spans may meet the conditions."""
-        return [
-            zone
-            for zone in head.zones
-            if self.service_id in (None, zone.service_id)
-            and self.outcome in (None, zone.outcome)
-            and zone.max_ns >= self.min_ns
-        ]
+    def longest_ns(self, head: BlockHead) -> int | None:
+        """How long an entry span of a block lasts at most that may meet the conditions; None when there is none."""
+        service_id, outcome = self.service_id, self.outcome
+        longest = head.max_ns
+        if service_id is not None or outcome is not None:  # asked of every block, so plainly
+            fitting = [
+                max_ns
+                for zone_service, zone_outcome, _, max_ns in head.zones
+                if service_id in (None, zone_service) and outcome in (None, zone_outcome)
+            ]
+            longest = max(fitting, default=-1)
+        return longest if longest >= self.min_ns else None
 
     def meets(self, span: BlockSpan) -> bool:
         """Whether a span meets the conditions."""
@@ -97,6 +101,11 @@ def rows_with(values: list[int], wanted: int) -> list[int]:
     for _ in range(values.count(wanted)):
         found.append(values.index(wanted, found[-1] + 1 if found else 0))
     return found
+
+
+def rows_among(values: Iterable[int], wanted: Set[int]) -> list[int]:
+    """The places of some values."""
+    return list(compress(count(), map(wanted.__contains__, values)))
 
 
 def _equal(rows: Sequence[int], column: Any, wanted: int) -> Sequence[int]:

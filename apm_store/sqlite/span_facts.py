@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from apm_store.fingerprint import MAX_PLAIN_CHARS, Statement, fingerprint
-from apm_store.sqlite.edges import PEER_ATTRIBUTES, Peer, peer_of
+from apm_store.sqlite.peers import PEER_ATTRIBUTES, Peer, peer_of
 
 _HTTP_STATUS = ("http.response.status_code", "http.status_code")
 _STATEMENT = ("db.query.text", "db.statement")
@@ -22,13 +22,14 @@ _SYSTEM = ("db.system.name", "db.system")
 _NAMESPACE = ("db.namespace", "db.name")
 _KEYS = frozenset((*_HTTP_STATUS, *_SYSTEM, *_NAMESPACE, *_STATEMENT)) | PEER_ATTRIBUTES
 _KEY_BYTES = frozenset(key.encode() for key in _KEYS)
-_PREFIXES = frozenset(key[:3] for key in _KEY_BYTES)
+_HEADS = frozenset((bytes((len(key),)) + key)[:8] for key in _KEY_BYTES)  # of their keys, as they are serialised
 _TAG = b"J"  # of Span.attributes: field 9, length-delimited
 _KEY_TAG = 0x0A
-_TEXT = re.compile(  # the statement's attribute up to its text; each length takes up to four bytes
-    rb"\n.(%b)\x12[\x80-\xff]{0,3}[\0-\x7f]\n[\x80-\xff]{0,3}[\0-\x7f]" % b"|".join(key.encode() for key in _STATEMENT),
-    re.DOTALL,
+_LENGTH = rb"[\x80-\xff]{0,3}[\0-\x7f]"
+_TEXT = re.compile(  # the statement's attribute up to its text
+    rb"\n.(%b)\x12%b\n%b" % (b"|".join(key.encode() for key in _STATEMENT), _LENGTH, _LENGTH), re.DOTALL
 )
+_RANKS = {key.encode(): rank for rank, key in enumerate(_STATEMENT)}
 _STRING = re.compile(rb"'[^'\0]*'")
 _NUMBER = re.compile(rb"[0-9](?<![\w.?@][0-9])[0-9]*(?:\.[0-9]+)?(?![\w.])")  # begins with a digit: is found by a scan
 _TRICKY, _COMMENTS = b'\0"`\\$[', (b"--", b"/*")
@@ -50,12 +51,8 @@ class Facts:
     statement: Statement | None = None
 
 
-class _Text(NamedTuple):
-    """The text of a statement, mostly without its values; `rank` is 0 for the present name of the attribute."""
-
-    rank: int
-    text: bytes
-
+_Text = tuple[int, bytes]
+"""The text of a statement, mostly without its values, behind the rank of the attribute: 0 for its present name."""
 
 _Used = bytes | _Text
 """An attribute that matters: serialised, unless it is a statement."""
@@ -67,8 +64,8 @@ class SpanFacts:
     """Reads spans and remembers what it has read; for one thread."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, _Used | None] = {}
-        self._facts: dict[tuple[_Used, ...], Facts] = {}
+        self._known: dict[bytes, bytes | None] = {}
+        self._facts = _FactsByUse()
 
     def read(self, spans: Iterable[bytes]) -> tuple[list[Facts], set[bytes]]:
         """The facts of spans by their canonical bytes, and the pieces between the tags of their attributes."""
@@ -79,61 +76,65 @@ class SpanFacts:
             used |= self._used_among(_mend(cut, {piece for piece, one in used.items() if one == _BROKEN}))
         get = used.get
         found: list[tuple[_Used, ...]] = [tuple(filter(None, map(get, row))) for row in cut]
-        facts = self._facts_among(set(found))
-        return [facts[picked] for picked in found], pieces
+        return list(map(self._facts.__getitem__, found)), pieces
 
     def _used_among(self, pieces: Iterable[bytes]) -> dict[bytes, _Used]:
         """The attributes that matter among pieces, by piece."""
         used: dict[bytes, _Used] = {}
         texts: dict[bytes, _Text] = {}
         known = self._known
-        for piece in pieces:
-            if piece[3:6] in _PREFIXES or piece[4:7] in _PREFIXES or piece[5:8] in _PREFIXES:
-                one = known[piece] if piece in known else _used_in(piece)
-                if type(one) is _Text:
-                    texts[piece] = one
+        for piece in _likely(pieces):
+            if piece in known:
+                one = known[piece]
+            else:
+                start, end = _bounds(piece)
+                if end <= len(piece) and (statement := _TEXT.match(piece, start)):
+                    texts[piece] = (_RANKS[statement[1]], piece[statement.end() : end])
                     continue
+                one = _used_in(piece, start, end)
                 if len(piece) <= _MAX_KNOWN_BYTES:
                     _remember(known, piece, one, _MAX_KNOWN)
-                if one is not None:
-                    used[piece] = one
-        normal = _without_values([one.text for one in texts.values() if len(one.text) <= MAX_PLAIN_CHARS])
-        return used | {piece: _Text(rank, normal.get(text, text)) for piece, (rank, text) in texts.items()}
+            if one is not None:
+                used[piece] = one
+        normal = _without_values([text for _, text in texts.values() if len(text) <= MAX_PLAIN_CHARS])
+        used.update({piece: (rank, normal.get(text, text)) for piece, (rank, text) in texts.items()})
+        return used
 
-    def _facts_among(self, found: Iterable[tuple[_Used, ...]]) -> dict[tuple[_Used, ...], Facts]:
-        facts = {}
-        for picked in found:
-            known = self._facts.get(picked)
-            if known is None:
-                known = _facts_of(picked)
-                if not any(type(one) is _Text and len(one.text) > MAX_PLAIN_CHARS for one in picked):
-                    _remember(self._facts, picked, known, _MAX_FACTS)
-            facts[picked] = known
+
+class _FactsByUse(dict[tuple[_Used, ...], Facts]):
+    """The facts that follow from attributes; they are remembered."""
+
+    def __missing__(self, used: tuple[_Used, ...]) -> Facts:
+        facts = _facts_of(used)
+        if not any(type(one) is tuple and len(one[1]) > MAX_PLAIN_CHARS for one in used):
+            _remember(self, used, facts, _MAX_FACTS)
         return facts
 
 
-def _used_in(piece: bytes) -> _Used | None:
+def _likely(pieces: Iterable[bytes]) -> list[bytes]:
+    """Those of the pieces of which the key, behind a length of one to three bytes, begins like one that matters."""
+    heads = _HEADS
+    return [
+        one
+        for one in pieces
+        if (one[2:10] if one < b"\x80" else one[3:11] if one[1:2] < b"\x80" else one[4:12]) in heads
+    ]
+
+
+def _used_in(piece: bytes, start: int, end: int) -> bytes | None:
     """The attribute that a piece begins with, if it matters."""
-    size, at = _length(piece)
-    attribute = piece[at : at + size]
-    if len(attribute) < 3 or attribute[0] != _KEY_TAG or attribute[2 : 2 + attribute[1]] not in _KEY_BYTES:
+    if piece[start] != _KEY_TAG or piece[start + 2 : start + 2 + piece[start + 1]] not in _KEY_BYTES:
         return None
-    if len(attribute) < size:
-        return _BROKEN
-    statement = _TEXT.match(attribute)
-    return (
-        attribute if statement is None else _Text(_STATEMENT.index(statement[1].decode()), attribute[statement.end() :])
-    )
+    return _BROKEN if end > len(piece) else piece[start:end]
 
 
-def _length(piece: bytes) -> tuple[int, int]:
-    """The varint at the beginning of a piece, and how many bytes it takes."""
-    number = 0
-    for size, byte in enumerate(piece[:4], 1):
-        number |= (byte & 0x7F) << 7 * (size - 1)
-        if byte < 0x80:
-            return number, size
-    return number, 4
+def _bounds(piece: bytes) -> tuple[int, int]:
+    """Between which bytes the attribute lies that a piece begins with: behind its length, and as far as that says."""
+    number, start = piece[0], 1
+    while piece[start - 1] > 0x7F:
+        number += (piece[start] - 1) << 7 * start  # less the flag of the byte before
+        start += 1
+    return start, start + number
 
 
 def _mend(cut: Iterable[list[bytes]], broken: set[bytes]) -> set[bytes]:
@@ -143,7 +144,7 @@ def _mend(cut: Iterable[list[bytes]], broken: set[bytes]) -> set[bytes]:
         if not broken.isdisjoint(row):
             for index, piece in enumerate(row):
                 if piece in broken:
-                    row[index] = _TAG.join(row[index:])[: sum(_length(piece))]
+                    row[index] = _TAG.join(row[index:])[: _bounds(piece)[1]]
                     whole.add(row[index])
     return whole
 
@@ -165,7 +166,7 @@ def _is_plain(text: bytes) -> bool:
 
 def _facts_of(used: Iterable[_Used]) -> Facts:
     attributes = {pair.key: pair.value for pair in (KeyValue.FromString(one) for one in used if type(one) is bytes)}
-    texts = sorted(one for one in used if type(one) is _Text and one.text)
+    texts = sorted(one for one in used if type(one) is tuple and one[1])
     status = attributes.get(_HTTP_STATUS[0]) or attributes.get(_HTTP_STATUS[1])
     number = status.int_value if status is not None else 0
     system = _text(attributes, _SYSTEM)
@@ -174,7 +175,7 @@ def _facts_of(used: Iterable[_Used]) -> Facts:
         peer_of(attributes),
         system,
         _text(attributes, _NAMESPACE),
-        fingerprint(texts[0].text.decode(), system) if texts else None,
+        fingerprint(texts[0][1].decode(), system) if texts else None,
     )
 
 

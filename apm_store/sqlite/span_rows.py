@@ -16,8 +16,8 @@ from apm_store.sqlite.schema import operation, service, statement
 
 def span_rows(snapshot: Snapshot, spans: Sequence[BlockSpan]) -> list[SpanRow]:
     """The spans as rows, in the same order; names are looked up once for all of them."""
-    services = _names(snapshot, service, {span.service_id for span in spans})
-    operations = _names(snapshot, operation, {span.operation_id for span in spans})
+    services = names_of(snapshot, service, {span.service_id for span in spans})
+    operations = names_of(snapshot, operation, {span.operation_id for span in spans})
     return [
         SpanRow(
             span.trace_id.hex(),
@@ -63,6 +63,7 @@ def statement_id_of(statement_id: str) -> ScalarSelect[Any]:
     return select(statement.c.id).where(statement.c.hash == statement_id).scalar_subquery()
 
 
-def _names(snapshot: Snapshot, table: Table, ids: Iterable[int]) -> dict[int, str]:
+def names_of(snapshot: Snapshot, table: Table, ids: Iterable[int]) -> dict[int, str]:
+    """What a table of names calls these ids."""
     question = select(table.c.id, table.c.name).where(table.c.id.in_(listed(ids)))
     return {row.id: row.name for row in snapshot.rows(question)}

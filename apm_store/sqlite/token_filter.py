@@ -12,6 +12,7 @@ from typing import Any
 _ATTRIBUTE = b"J"  # the tag of Span.attributes: field 9, length-delimited
 _BITS_PER_TOKEN = 12  # two probes: 2.4 % false positives at most
 _MIN_BITS = 1024
+_FACTOR = 0x9E3779B1
 
 
 def tokens_of(content: bytes) -> set[bytes]:
@@ -20,12 +21,12 @@ def tokens_of(content: bytes) -> set[bytes]:
     An attribute's bytes follow the tag "J" and begin with their length. Cutting at every "J" gives all of them, some
     shortened by a "J" within, and a few pieces of other fields, which do no harm.
     """
-    return tokens_in(set(content.split(_ATTRIBUTE)))
+    return set(tokens_in(set(content.split(_ATTRIBUTE))))
 
 
-def tokens_in(pieces: Iterable[bytes]) -> set[bytes]:
+def tokens_in(pieces: Iterable[bytes]) -> list[bytes]:
     """The tokens among the pieces of a request."""
-    return {piece[: piece[0] + 1] for piece in pieces if piece}
+    return [piece[: piece[0] + 1] for piece in pieces if piece]
 
 
 def token_of(attribute: bytes) -> bytes:
@@ -37,10 +38,13 @@ def token_of(attribute: bytes) -> bytes:
 def canonical(request: Any, body: bytes) -> bytes:
     """The body, or the request serialised anew if its sender wrote the fields in another form or order.
 
-    A sender writes all spans alike, so one span with attributes of each resource tells.
+    A sender writes all spans alike, so one span of each resource tells, best one with attributes.
     """
     for group in request.resource_spans:
-        span = next((span for scope in group.scope_spans for span in scope.spans if span.attributes), None)
+        span = None
+        for span in (span for scope in group.scope_spans for span in scope.spans):
+            if span.attributes:
+                break
         if span is not None and span.SerializeToString() not in body:
             return bytes(request.SerializeToString())
     return body
@@ -51,9 +55,12 @@ def build_filter(tokens: Collection[bytes]) -> bytes:
     bits = max(_MIN_BITS, 1 << (len(tokens) * _BITS_PER_TOKEN - 1).bit_length())
     mask = bits - 1
     digits = bytearray(b"0") * bits  # as text, which is read as one number: cheaper than setting bits one by one
-    for checksum in set(map(zlib.crc32, tokens)):
-        digits[~checksum & mask] = 49
-        digits[~(checksum * 0x9E3779B1 >> 7) & mask] = 49
+    low = mask << 7 | 0x7F  # what the second place depends on; products of small numbers are cheaper
+    factor = _FACTOR & low
+    for checksum in map(zlib.crc32, tokens):
+        digits[checksum & mask] = 49
+        digits[(checksum & low) * factor >> 7 & mask] = 49
+    digits.reverse()
     return int(digits, 2).to_bytes(bits // 8, "little")
 
 
@@ -65,7 +72,7 @@ def may_contain(built: bytes, token: bytes) -> bool:
 def _places(token: bytes, mask: int) -> Iterator[int]:
     checksum = zlib.crc32(token)
     yield checksum & mask
-    yield (checksum * 0x9E3779B1 >> 7) & mask
+    yield checksum * _FACTOR >> 7 & mask
 
 
 def _varint(number: int) -> bytes:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import orjson
 
 from apm_store.model import Signal
-from apm_store.sqlite.block import BlockSpan
+from apm_store.sqlite.block import Block, BlockSpan
 from apm_store.sqlite.bodies import MAX_INT
 from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.segment_reader import BlockHead, SegmentSnapshot
-from apm_store.sqlite.span_conditions import rows_with
+from apm_store.sqlite.span_conditions import rows_among, rows_with
 
 _PARAMETERS = 500
+_FEW_TRACES = 3  # of a block, up to which leaping from span to span is faster than looking at each
+_MANY_TRACES = 40  # from which on it is faster to list all traces of a block than to look for each
 _BODIES = "SELECT trace_id, bodies FROM trace WHERE first_ns <= ? AND trace_id IN ({})"
 
 
@@ -75,13 +77,27 @@ def spans_of(snapshot: Snapshot, trace_ids: Collection[bytes]) -> dict[bytes, li
     }
 
 
-def spans_in(snapshot: Snapshot, head: BlockHead, trace_ids: Iterable[bytes]) -> Iterator[BlockSpan]:
+def spans_in(snapshot: Snapshot, head: BlockHead, trace_ids: Collection[bytes]) -> Iterator[BlockSpan]:
     """The spans of these traces that a block holds."""
     block = snapshot.block(head)
+    indexes = block_traces(block, trace_ids)
+    if not indexes:
+        return
     traces = block.trace.tolist()
-    for index in map(block.index_of_trace, trace_ids):
-        if index is not None:
+    if len(indexes) <= _FEW_TRACES:
+        for index in indexes:
             yield from map(block.span, rows_with(traces, index))
+    else:
+        yield from map(block.span, rows_among(traces, indexes))
+
+
+def block_traces(block: Block, trace_ids: Collection[bytes]) -> set[int]:
+    """What the `trace` column of a block holds for those of these traces that it has spans of."""
+    if len(trace_ids) < _MANY_TRACES:
+        return {index for index in map(block.index_of_trace, trace_ids) if index is not None}
+    held = block.trace_ids
+    index_of = {held[at : at + 16]: at // 16 for at in range(0, len(held), 16)}
+    return {index_of[trace_id] for trace_id in index_of.keys() & trace_ids}
 
 
 def bodies_of(snapshot: Snapshot, trace_id: bytes) -> Iterator[tuple[SegmentSnapshot, int]]:

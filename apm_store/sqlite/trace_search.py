@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, nlargest
-from itertools import groupby, repeat
+from itertools import groupby, repeat, takewhile
 from operator import itemgetter
 
 from apm_store.api import StoreTimeoutError
 from apm_store.model import Signal
 from apm_store.query import TraceQuery
-from apm_store.sqlite.block import BlockSpan
+from apm_store.sqlite.block import Block, BlockSpan
 from apm_store.sqlite.block_scan import BlockScan
 from apm_store.sqlite.block_sieve import BlockSieve
 from apm_store.sqlite.reader import Snapshot
@@ -24,8 +24,9 @@ from apm_store.sqlite.span_conditions import UnknownNameError, at_least, conditi
 from apm_store.sqlite.trace_places import BlockIndex, listed_bodies, spans_of
 
 SCAN_SPANS = 20_000
-"""So many spans are looked at even when fewer suffice, so that small answers are counted to the end."""
+"""Up to so many spans are looked at even when fewer suffice, so that small answers are counted to the end."""
 
+_COUNTED_PAGE = 50  # who asks for fewer traces asks for their number; that of a longer page is known to be large
 _SEARCH_SHARE = 0.6  # of the time limit; the rest is for the spans of what was found
 _POINTS_SHARE = 0.02  # of the time limit, from which on only what is listed is searched for
 _ATTRIBUTES_COST = 4  # a span whose request must be read counts as so many
@@ -90,6 +91,7 @@ class TraceSearch:
         self._resolved: dict[bytes, list[BlockSpan]] = {}
         self._matched: list[BlockSpan] = []
         self._scanned = 0
+        self._is_countable = True
         self._is_broken_off = False
         try:
             self._conditions = conditions_of(snapshot, query)
@@ -104,6 +106,7 @@ class TraceSearch:
                 if bound_ns is not None:
                     self._waiting[len(self._heads)] = bound_ns
                     self._heads.append(head)
+        self._is_countable = sum(map(self._cost_of, self._heads)) <= SCAN_SPANS
 
     @property
     def total(self) -> int:
@@ -177,23 +180,38 @@ class TraceSearch:
     def _read_best(self, goal: _Goal) -> Rank:
         """Read blocks until enough matches are better than all unread ones can be; gives the best rank of those."""
         queue = _Queue(self._waiting, goal.bound)
+        least_scanned = SCAN_SPANS if self._is_countable or goal.count < _COUNTED_PAGE else 0
+        guesses = self._guesses(goal.count) if goal.is_partial and not least_scanned else []
         kept: Rank | None = None
         next_ranking = 0
         while not self._is_broken_off and (number := queue.first()) is not None:
             bound = goal.bound(number)
             wanted = goal.count if self._snapshot.has_used(_POINTS_SHARE) else goal.at_most
             is_due = kept is None or bound <= kept or queue.taken >= next_ranking
-            if self._scanned >= SCAN_SPANS and len(self._found) >= wanted and is_due:
+            if self._scanned >= least_scanned and len(self._found) >= wanted and is_due:
                 kept = self._rank_of(goal, wanted)
                 if bound <= kept:
                     return bound
-                next_ranking = queue.taken + max(_BLOCKS_PER_RANKING, queue.taken // 2)
+                pause = 0 if goal.is_partial else queue.taken // 2  # long where little is found in a block
+                next_ranking = queue.taken + max(_BLOCKS_PER_RANKING, pause)
             queue.drop_first()
             if not self._tighten(number) and number in self._waiting:
-                self._read(number, kept[0] if kept is not None and goal.is_partial else None)
+                self._read(number, self._floor_ns(number, kept, guesses) if goal.is_partial else None)
             if number in self._waiting:
                 queue.put_back(number)
         return _LEAST
+
+    def _guesses(self, count: int) -> list[int]:
+        """Durations, the longest first, that about `count` spans reach, and twice as many, and so on."""
+        bounds_ns = sorted(self._waiting.values(), reverse=True)
+        places = takewhile(lambda place: place <= len(bounds_ns), (max(1, count) << shift for shift in range(32)))
+        return [bounds_ns[place - 1] for place in places]
+
+    def _floor_ns(self, number: int, kept: Rank | None, guesses: Sequence[int]) -> int | None:
+        """The least duration that matters in a block: that of the last of enough matches, or a guess at it."""
+        if kept is not None:
+            return kept[0]
+        return next((guess_ns for guess_ns in guesses if guess_ns <= self._waiting[number]), None)
 
     def _rank_of(self, goal: _Goal, place: int) -> Rank:
         """The rank of the match at a place, from 1; that of the best one cannot be reached when the place is 0."""
@@ -216,19 +234,27 @@ class TraceSearch:
         self._waiting[number] = bound_ns
         return is_less
 
+    def _cost_of(self, head: BlockHead) -> int:
+        """How many spans are looked at to read a block."""
+        count = head.entry_count if self._conditions.is_entry else head.span_count
+        return count * _ATTRIBUTES_COST if self._has_attributes else count
+
     def _read(self, number: int, floor_ns: int | None = None) -> None:
         """Take in the matching spans of a block; with `floor_ns` only the traces of those that last as long."""
         self._snapshot.check()
         block = self._snapshot.block(self._heads[number])
         rows = self._scan.rows_of(self._heads[number], block)
+        self._scanned += self._cost_of(self._heads[number])
         if floor_ns is None:
             del self._waiting[number]
         else:
             long = set(picked(block.trace, at_least(rows, block.duration_ns, floor_ns)))
             rows = [row for row, index in zip(rows, picked(block.trace, rows), strict=True) if index in long]
             self._waiting[number] = floor_ns - 1
-        scanned = block.entry_count if self._conditions.is_entry else block.span_count
-        self._scanned += scanned * _ATTRIBUTES_COST if self._has_attributes else scanned
+        self._take(number, block, rows)
+
+    def _take(self, number: int, block: Block, rows: Sequence[int]) -> None:
+        """Take in spans of a block that meet the query."""
         durations = (-duration_ns for duration_ns in picked(block.duration_ns, rows))
         matches = zip(picked(block.start_ns, rows), durations, repeat(number), rows, strict=False)
         found, trace_ids = self._found, block.trace_ids
@@ -250,13 +276,14 @@ class TraceSearch:
         return bool(unsure)
 
     def _read_behind(self, trace_ids: Sequence[bytes]) -> bool:
-        """Make sure of these traces by reading the blocks in which earlier spans of theirs may lie."""
+        """Make sure of these traces by looking for them in the blocks in which earlier spans of theirs may lie."""
         unsure = [trace_id for trace_id in trace_ids if trace_id not in self._certain]
         numbers = {number for segment in self._segments for number in self._behind(segment, unsure)}
         for number in numbers:
             self._tighten(number)
             if number in self._waiting:
-                self._read(number)
+                block = self._snapshot.block(self._heads[number])
+                self._take(number, block, self._scan.rows_of(self._heads[number], block, unsure))
         self._certain.update(unsure)
         return bool(numbers)
 

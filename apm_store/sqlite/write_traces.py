@@ -14,7 +14,8 @@ from apm_store.otlp_decode import decode_resource, parse_request
 from apm_store.sqlite.block import CLIENT_ERROR, FAILED, NO_PARENT, OK, BlockSpan
 from apm_store.sqlite.bodies import MAX_INT, clamp
 from apm_store.sqlite.database_calls import DatabaseCall, seen_twice
-from apm_store.sqlite.edges import EDGE_KINDS, Peer
+from apm_store.sqlite.edges import EDGE_KINDS
+from apm_store.sqlite.peers import Peer
 from apm_store.sqlite.span_facts import Facts, SpanFacts
 from apm_store.sqlite.token_filter import canonical, token_of, tokens_in
 from apm_store.sqlite.weights import weight_of
@@ -23,11 +24,12 @@ _SERVER, _CONSUMER = int(SpanKind.SERVER), int(SpanKind.CONSUMER)
 _ENTRY_KINDS = (_SERVER, _CONSUMER)
 _CALLING_KINDS = (int(SpanKind.CLIENT), int(SpanKind.PRODUCER), _CONSUMER)
 _ERROR = int(StatusCode.ERROR)
+_STATUS_ERROR = b"\x18\x02"  # Status.code as it is serialised
+_MAX_LENGTH_BITS = 35  # no request is longer; what looks like more is none
 _PARENT_IS_REMOTE = 0x300  # flags: "is_remote is known" (0x100) and "is_remote" (0x200)
 _FACTS = SpanFacts()  # for the one thread that indexes
 _Key = TypeVar("_Key")
 _new_tuple = tuple.__new__
-_trace_state = attrgetter("trace_state")
 _fields = attrgetter(
     "trace_id",
     "span_id",
@@ -37,7 +39,7 @@ _fields = attrgetter(
     "start_time_unix_nano",
     "end_time_unix_nano",
     "flags",
-    "status.code",
+    "trace_state",
 )
 
 
@@ -161,15 +163,15 @@ class _Reader:
         """Add the spans of one scope."""
         messages, first = list(scope.spans), len(self._found.spans)
         columns = zip(*map(_fields, messages), strict=True)
-        trace_ids, span_ids, parents, names, kinds, starts, ends, flags, status = columns
-        places = self._places(trace_ids, span_ids, messages[-1].ByteSize())
-        facts, pieces = _FACTS.read(places)
-        self._found.tokens |= tokens_in(pieces)
+        trace_ids, span_ids, parents, names, kinds, starts, ends, flags, states = columns
+        contents = self._contents(messages)
+        facts, pieces = _FACTS.read(contents)
+        self._found.tokens.update(tokens_in(pieces))
         http = [one.http_status for one in facts]
         statement_ids = _ids(facts, self._statement_id)
         self._calls.append(_Calls(scope.scope.name, first, statement_ids, span_ids, parents))
-        if any(map(_trace_state, messages)):
-            weights = (weight_of(message.trace_state, message.span_id) for message in messages)
+        if any(states):
+            weights = map(weight_of, states, span_ids)
             self._found.weights |= {index: weight for index, weight in enumerate(weights, first) if weight != 1}
         rows = zip(
             trace_ids,
@@ -179,10 +181,10 @@ class _Reader:
             repeat(service_id),
             _ids(names, lambda name: self._operation_id(name, service_id)),
             kinds,
-            map(_outcome, status, kinds, http),
+            _outcomes(messages, contents, kinds, http),
             http,
             statement_ids,
-            map(_is_entry, kinds, parents, flags),
+            _are_entries(kinds, parents, flags),
             repeat(self._seq),
         )
         self._found.spans += map(_new_tuple, repeat(BlockSpan), rows)
@@ -201,15 +203,18 @@ class _Reader:
             _call(at, spans[at], one.scope) for one in calls for at in compress(count(one.first), one.statement_ids)
         )
 
-    def _places(self, trace_ids: Iterable[bytes], span_ids: Iterable[bytes], last_size: int) -> list[bytes]:
-        """The bytes of each span, from its trace id on."""
-        content, at = self._content, self._at
-        find, starts = content.find, []
-        for ids in map(b"\x12\x08".join, zip(trace_ids, span_ids, strict=True)):
-            at = max(find(ids, at + 1), at)
-            starts.append(at)
-        self._at = at
-        return [content[start:end] for start, end in zip(starts, [*starts[1:], at + last_size], strict=True)]
+    def _contents(self, messages: Sequence[Any]) -> list[bytes]:
+        """The canonical bytes of the spans of one scope."""
+        first, last = messages[0], messages[-1]
+        at = self._content.find(_head(first), self._at)
+        try:
+            spans, end = _consecutive(self._content, at, first.ByteSize(), len(messages))
+        except IndexError:
+            spans, end = [b""], at
+        if at >= 0 and spans[-1].startswith(_head(last)):
+            self._at = end
+            return spans
+        return [message.SerializeToString() for message in messages]  # their sender wrote them in a form of its own
 
     def _times(self, starts: Sequence[int], ends: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Starts and durations; a span without a start is found where it arrived, and lasts 0 ns."""
@@ -230,20 +235,53 @@ class _Reader:
         return self._names.statement_id(facts.statement, facts.system, facts.namespace)
 
 
+def _head(span: Any) -> bytes:
+    """What a canonically serialised span begins with."""
+    return b"\n\x10%b\x12\x08%b" % (span.trace_id, span.span_id)
+
+
+def _consecutive(content: bytes, at: int, size: int, count: int) -> tuple[list[bytes], int]:
+    """Spans that follow each other, each behind a tag and its length, and where they end.
+
+    The first one's place and size are given. Raises IndexError when they do not lie like that.
+    """
+    end = at + size
+    spans = [content[at:end]]
+    for _ in range(1, count):
+        byte = size = content[end + 1]
+        at, shift = end + 2, 7
+        while byte > 0x7F and shift < _MAX_LENGTH_BITS:
+            byte = content[at]
+            size += (byte - 1) << shift  # less the flag of the byte before
+            at, shift = at + 1, shift + 7
+        end = at + size
+        spans.append(content[at:end])
+    return spans, end
+
+
 def _ids(keys: Sequence[_Key], id_of: Callable[[_Key], int]) -> list[int]:
     """The ids of keys, each asked for once."""
     ids = {key: id_of(key) for key in dict.fromkeys(keys)}
     return [ids[key] for key in keys]
 
 
-def _outcome(status: int, kind: int, http_status: int) -> int:
-    if status == _ERROR:
-        return FAILED
-    return CLIENT_ERROR if kind == _SERVER and 400 <= http_status < 500 else OK
+def _outcomes(
+    messages: Iterable[Any], contents: Iterable[bytes], kinds: Iterable[int], http: Iterable[int]
+) -> list[int]:
+    """The outcome of each span; only where its bytes may hold a failure is its status worth reading."""
+    return [
+        FAILED
+        if _STATUS_ERROR in content and message.status.code == _ERROR
+        else (CLIENT_ERROR if 400 <= http_status < 500 and kind == _SERVER else OK)
+        for message, content, kind, http_status in zip(messages, contents, kinds, http, strict=True)
+    ]
 
 
-def _is_entry(kind: int, parent_id: bytes, flags: int) -> bool:
-    return kind in _ENTRY_KINDS or not parent_id or flags & _PARENT_IS_REMOTE == _PARENT_IS_REMOTE
+def _are_entries(kinds: Iterable[int], parents: Iterable[bytes], flags: Iterable[int]) -> list[bool]:
+    return [
+        kind in _ENTRY_KINDS or not parent_id or flag & _PARENT_IS_REMOTE == _PARENT_IS_REMOTE
+        for kind, parent_id, flag in zip(kinds, parents, flags, strict=True)
+    ]
 
 
 def _call(index: int, row: BlockSpan, scope: str) -> DatabaseCall:

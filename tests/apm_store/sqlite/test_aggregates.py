@@ -53,7 +53,7 @@ drawn_spans = st.builds(
     is_child=st.booleans(),
 )
 groups = st.sets(st.sampled_from(list(GroupBy))).map(lambda chosen: tuple(sorted(chosen, key=lambda by: by.value)))
-steps = st.sampled_from([None, MINUTE_NS, 7 * MINUTE_NS, HOUR_NS, 2 * HOUR_NS])
+steps = st.sampled_from([None, *(minutes * MINUTE_NS for minutes in (1, 5, 7, 15, 30, 60, 120))])
 
 
 def _write(store: Store, spans: list[Drawn]) -> None:

@@ -37,6 +37,9 @@ def test_spans_are_read_back_as_they_were_packed(spans: list[BlockSpan]) -> None
     for trace_id in {span.trace_id for span in spans} | {b"ab" * 7 + b"no"}:
         rows = block.rows_of_trace(trace_id)
         assert [block.span(row) for row in rows] == [span for span in block.spans() if span.trace_id == trace_id]
+    assert [block.key(row) for row in range(len(spans))] == [(s.trace_id, s.span_id, s.kind) for s in block.spans()]
+    span_ids = [span.span_id for span in spans[::2]]
+    assert block.rows_of_spans(span_ids) == {row for row in range(len(spans)) if block.span(row).span_id in span_ids}
 
 
 @given(st.lists(_SPANS, max_size=40))

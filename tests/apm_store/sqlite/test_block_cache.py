@@ -16,7 +16,7 @@ def _block(span_count: int) -> Block:
 
 def test_the_block_that_was_not_used_for_longest_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for two blocks, of three the one that was read or added last and the one asked for since are kept."""
-    monkeypatch.setattr(block_cache, "CACHE_BYTES", 2 * 10 * block_cache._BYTES_PER_SPAN)
+    monkeypatch.setattr(block_cache, "CACHE_BYTES", 2 * block_cache._size(_block(10)))
     cache = BlockCache()
     blocks = [_block(10) for _ in range(3)]
     cache.add((1, 0, 1), blocks[0])
@@ -40,7 +40,7 @@ def test_a_block_that_is_too_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) 
 
 def test_adding_a_block_twice_counts_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads that read the same block at once do not fill the cache with it."""
-    monkeypatch.setattr(block_cache, "CACHE_BYTES", 2 * 10 * block_cache._BYTES_PER_SPAN)
+    monkeypatch.setattr(block_cache, "CACHE_BYTES", 2 * block_cache._size(_block(10)))
     cache = BlockCache()
     other = _block(10)
     cache.add((1, 0, 2), other)

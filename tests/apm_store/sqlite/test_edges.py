@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from builders import MS, SECOND, attribute
+from builders import MS, SECOND
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +18,9 @@ from apm_store.sqlite import edges
 from apm_store.sqlite.block import FAILED, NO_PARENT, OK, BlockSpan
 from apm_store.sqlite.connections import connect_writer
 from apm_store.sqlite.dictionaries import Dictionaries
-from apm_store.sqlite.edges import EdgeCell, EdgeKey, EdgePairing, EdgeRollup, Peer, peer_of
+from apm_store.sqlite.edges import EdgeCell, EdgeKey, EdgePairing, EdgeRollup
 from apm_store.sqlite.migrations import CATALOGUE
+from apm_store.sqlite.peers import Peer
 
 SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 MINUTE_S = 1_000_020
@@ -302,40 +303,6 @@ def settled(spans: list[Fed], cut: int = 0) -> dict[EdgeKey, EdgeCell]:
 
 def _left(buckets: dict[int, int]) -> dict[int, int]:
     return {bucket: n for bucket, n in buckets.items() if n}
-
-
-@pytest.mark.parametrize(
-    ("attributes", "expected"),
-    [
-        ({}, None),
-        ({"peer.service": "pay", "server.address": "10.0.0.1", "http.request.method": "GET"}, ("pay", "http")),
-        ({"server.address": "api", "server.port": 443, "http.request.method": "GET"}, ("api:443", "http")),
-        ({"net.peer.name": "api", "net.peer.port": 80, "http.method": "GET"}, ("api:80", "http")),
-        (
-            {"network.peer.address": "10.0.0.1", "network.peer.port": 5432, "db.system.name": "x"},
-            ("10.0.0.1:5432", "database"),
-        ),
-        ({"db.system": "sqlite", "db.name": "shop.db"}, ("shop.db", "database")),
-        ({"db.system.name": "redis"}, ("redis", "database")),
-        ({"db.system.name": "redis", "http.request.method": "POST"}, ("redis", "database")),
-        (
-            {"messaging.system": "kafka", "messaging.destination.name": "orders", "server.address": "b1"},
-            ("orders", "messaging"),
-        ),
-        ({"messaging.system": "kafka"}, ("kafka", "messaging")),
-        ({"rpc.system": "grpc", "rpc.service": "Pay"}, ("Pay", "rpc")),
-        ({"server.address": "somewhere"}, ("somewhere", "")),
-        ({"server.address": 7, "http.method": "GET"}, ("", "http")),
-        ({"peer.service": "x" * 1_000}, ("x" * 200, "")),
-    ],
-)
-def test_a_peer_is_named_by_the_best_attribute(
-    attributes: dict[str, str | int], expected: tuple[str, str] | None
-) -> None:
-    """`peer.service`, then a topic, then the address, then what the database or service is called."""
-    values = {key: attribute(key, value).value for key, value in attributes.items()}
-
-    assert peer_of(values) == expected
 
 
 def edge(start_s: int, **sides: dict[int, int]) -> dict[EdgeKey, EdgeCell]:

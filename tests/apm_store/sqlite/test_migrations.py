@@ -6,10 +6,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from builders import make_batch, make_span
+from builders import SECOND, make_batch, make_span
 
 from apm_store.api import SchemaError, StoreError
 from apm_store.open import open_store
+from apm_store.sketch import Sketch
 from apm_store.sqlite.migrations import CATALOGUE, Schema
 
 
@@ -89,6 +90,30 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     connection.close()
     assert "half" not in tables
     assert application_id == CATALOGUE.application_id
+
+
+def test_the_services_are_summed_up_from_older_rollups(tmp_path: Path) -> None:
+    """A catalogue without the roll-up of services gets it, as if it had always been written."""
+    store = open_store(tmp_path)
+    for number in range(1, 40):
+        span = make_span("GET /", trace=number, start_ns=number * 400 * SECOND, duration_ns=number * 1_000_000)
+        inner = make_span("SELECT", trace=number, span=2, parent=1, kind=3, start_ns=number * 400 * SECOND)
+        store.traces.write(make_batch([span, inner]))
+    store.close()
+    written = _service_rollup(tmp_path)
+    _execute(tmp_path / "spanwise.db", "DROP TABLE service_rollup", "PRAGMA user_version = 1")
+
+    open_store(tmp_path).close()
+
+    assert {row[:2] for row in written} >= {(60, 2 * 400 // 60 * 60), (300, 300), (900, 900), (3600, 3600)}
+    assert _service_rollup(tmp_path) == written
+
+
+def _service_rollup(data_dir: Path) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(data_dir / "spanwise.db")
+    rows = connection.execute("SELECT * FROM service_rollup ORDER BY 1, 2, 3, 4").fetchall()
+    connection.close()
+    return [(*row[:-1], tuple(sorted(Sketch.from_bytes(row[-1]).buckets.items()))) for row in rows]
 
 
 def test_opening_again_keeps_what_was_stored(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ QUESTIONS: dict[str, Ask] = {
     "metric_series": lambda store: store.metrics.series(MetricSeriesQuery("memory", RANGE, MINUTE_NS, "shop")),
     "metric_names": lambda store: store.metrics.names(),
 }
-CATALOGUE_TABLES = ("span_rollup", "statement_rollup", "edge_rollup", "minute")
+CATALOGUE_TABLES = ("service_rollup", "span_rollup", "statement_rollup", "edge_rollup", "minute")
 SEGMENT_TABLES = ("body", "block", "block_filter", "trace", "log_record", "data_point")
 
 

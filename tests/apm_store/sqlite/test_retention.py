@@ -434,6 +434,7 @@ def test_old_rollups_go_and_their_space_comes_back(
     store.traces.write(make_batch([make_span("GET /", trace=7, start_ns=SECOND)]))
 
     wait_until(lambda: _count(catalogue, "span_rollup") <= 4)
+    wait_until(lambda: _count(catalogue, "service_rollup") <= 4)
     wait_until(lambda: _count(catalogue, "pragma_page_count", "sum(page_count)") < size - 1000 or size < 1200)
     wait_until(lambda: _count(catalogue, "minute") == 1)
     assert before == 200 * 39 + 200

@@ -162,14 +162,20 @@ QUERIES = [
 ]
 
 
-@pytest.mark.parametrize("scan_spans", [1, 100, 20_000])
+@pytest.mark.parametrize(("scan_spans", "counted_page"), [(1, 0), (1, 50), (100, 50), (20_000, 0)])
 @pytest.mark.parametrize("order", ["newest", "slowest"])
 @pytest.mark.parametrize("number", range(len(QUERIES)))
 def test_the_best_traces_are_those_of_a_full_comparison(
-    scattered: tuple[Store, list[Sent]], number: int, order: str, scan_spans: int, monkeypatch: pytest.MonkeyPatch
+    scattered: tuple[Store, list[Sent]],
+    number: int,
+    order: str,
+    scan_spans: int,
+    counted_page: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """However early the search stops, traces, their order, their matched spans and all their spans are right."""
     monkeypatch.setattr("apm_store.sqlite.trace_search.SCAN_SPANS", scan_spans)
+    monkeypatch.setattr("apm_store.sqlite.trace_search._COUNTED_PAGE", counted_page)
     monkeypatch.setattr("apm_store.sqlite.trace_search._BLOCKS_PER_RANKING", 1)
     monkeypatch.setattr("apm_store.sqlite.trace_search._POINTS_SHARE", 1.0)  # however slow the machine is
     store, spans = scattered
@@ -244,6 +250,23 @@ def test_the_matched_span_may_lie_in_an_older_block(store: Store, order: str, ex
 
     starts = [(int(trace.trace_id, 16), (trace.matched.start_ns - RANGE.start_ns) // SECOND) for trace in found]
     assert starts == expected
+
+
+@pytest.mark.usefixtures("blocks_of_two")
+@pytest.mark.parametrize(("limit", "is_counted"), [(1, True), (50, False)])
+def test_a_short_page_is_counted_beyond_its_end(
+    store: Store, limit: int, is_counted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for a few traces learns how many there are; a long page of a large store ends the search."""
+    monkeypatch.setattr("apm_store.sqlite.trace_search.SCAN_SPANS", 200)
+    for trace in range(1, 301, 2):
+        _write(store, (trace, trace, 1), (trace + 1, trace + 1, 1))
+
+    found = store.traces.find(TraceQuery(RANGE, limit=limit))
+
+    assert not found.is_complete
+    assert (found.total >= 200) is is_counted
+    assert found.total >= limit
 
 
 @pytest.mark.usefixtures("blocks_of_two")
