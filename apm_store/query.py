@@ -197,13 +197,14 @@ class ServiceInfo:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Which log records to find, newest first; by trace, by span, by service."""
+    """Which log records to find, newest first; by trace, by span, by service, by event name."""
 
     time_range: TimeRange | None = None
     trace_id: str | None = None
     span_id: str | None = None
     service: str | None = None
     min_severity_number: int = 0
+    event_name: str | None = None
     limit: int = 1000
 
 

@@ -14,6 +14,7 @@ from apm_store.sqlite.reader import Snapshot
 from apm_store.sqlite.schema import service
 from apm_store.sqlite.segment_reader import SegmentSnapshot
 from apm_store.sqlite.span_rows import id_bytes
+from apm_store.sqlite.write_logs import MAX_EVENT_CHARS
 
 _Place = tuple[int, int, int]
 """Time of a log record, then its segment and its id there: the greatest is the newest."""
@@ -46,9 +47,9 @@ def _newest(segment: SegmentSnapshot, query: LogQuery, service_id: int | None, s
     return [(time_ns, segment.segment_id, item) for time_ns, item in rows]
 
 
-def _conditions(query: LogQuery, service_id: int | None, since_ns: int) -> tuple[str, list[int | bytes]]:
+def _conditions(query: LogQuery, service_id: int | None, since_ns: int) -> tuple[str, list[int | bytes | str]]:
     """The WHERE clause of a query, and its parameters."""
-    wanted: dict[str, int | bytes] = {"time_ns >= ?": since_ns}
+    wanted: dict[str, int | bytes | str] = {"time_ns >= ?": since_ns}
     if query.time_range is not None:
         wanted["time_ns >= ?"] = max(since_ns, clamp(query.time_range.start_ns))
         wanted["time_ns < ?"] = clamp(query.time_range.end_ns)
@@ -58,6 +59,8 @@ def _conditions(query: LogQuery, service_id: int | None, since_ns: int) -> tuple
         wanted["span_id = ?"] = id_bytes(query.span_id)
     if service_id is not None:
         wanted["service_id = ?"] = service_id
+    if query.event_name is not None:
+        wanted["event = ?"] = query.event_name[:MAX_EVENT_CHARS]
     if query.min_severity_number > 0:
         wanted["severity_number >= ?"] = query.min_severity_number
     return " AND ".join(wanted), list(wanted.values())

@@ -138,6 +138,10 @@ CREATE TABLE data_point (
 ) STRICT, WITHOUT ROWID;
 """
 
+_SEGMENT_2 = """
+ALTER TABLE log_record ADD COLUMN event TEXT;
+CREATE INDEX ix_log_record_event ON log_record (event, time_ns) WHERE event IS NOT NULL"""
+
 
 def _executing(script: str) -> _Step:
     def step(connection: sqlite3.Connection) -> None:
@@ -164,7 +168,7 @@ class Schema:
 
 
 CATALOGUE = Schema(0x5370_616F, (_executing(_CATALOGUE_1), _add_service_rollup))
-SEGMENT = Schema(0x5370_6170, (_executing(_SEGMENT_1),))
+SEGMENT = Schema(0x5370_6170, (_executing(_SEGMENT_1), _executing(_SEGMENT_2)))
 VERSION_1_ID = 0x5370_616E
 """The application id of the only release that kept everything in one database."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import INTEGER, REAL, Column, Index, MetaData, PrimaryKeyConstraint, Table, text
+from sqlalchemy import INTEGER, REAL, TEXT, Column, Index, MetaData, PrimaryKeyConstraint, Table, text
 
 from apm_store.sqlite.columns import blob, integers, row_id, string
 
@@ -101,9 +101,11 @@ log_record = Table(
     blob("trace_id", "16 bytes; null outside a trace", nullable=True),
     blob("span_id", "8 bytes; null outside a span", nullable=True),
     *integers(service_id="Its `service` in the catalogue", severity_number="Severity of OTLP, 1 to 24; 0 when unknown"),
+    Column("event", TEXT, comment="The beginning of its event name; null when it has none"),
     Index("ix_log_record_time", "time_ns"),
     Index("ix_log_record_service", "service_id", "time_ns"),
     Index("ix_log_record_trace", "trace_id", "time_ns", sqlite_where=text("trace_id IS NOT NULL")),
+    Index("ix_log_record_event", "event", "time_ns", sqlite_where=text("event IS NOT NULL")),
     comment="One narrow row per log record, for finding it.",
     sqlite_strict=True,
 )

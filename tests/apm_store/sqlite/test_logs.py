@@ -38,6 +38,9 @@ def _record(text: str, seconds: int, trace: int = 0, span: int = 0, severity: in
         (LogQuery(trace_id="no hex"), []),
         (LogQuery(service="pay"), ["d"]),
         (LogQuery(min_severity_number=17), ["b"]),
+        (LogQuery(event_name="cart.emptied"), ["c", "a"]),
+        (LogQuery(event_name="cart.emptied", trace_id=TRACE, span_id=f"{5:016x}"), ["a"]),
+        (LogQuery(event_name="cart"), []),
         (LogQuery(service="shop", time_range=TimeRange(0, 3 * SECOND), min_severity_number=9), ["b", "a"]),
     ],
 )
@@ -45,7 +48,12 @@ def test_exactly_the_described_records_are_found(
     store: Store, make_logs: Callable[..., Batch], query: LogQuery, expected: list[str]
 ) -> None:
     """Among five records each question finds those that meet it, newest first."""
-    records = [_record("a", 1, trace=1, span=5), _record("b", 2, severity=17), _record("c", 3, trace=1, span=7)]
+    emptied = {"event_name": "cart.emptied"}
+    records = [
+        _record("a", 1, trace=1, span=5, **emptied),
+        _record("b", 2, severity=17),
+        _record("c", 3, trace=1, span=7, **emptied),
+    ]
     store.logs.write(make_logs(records))
     store.logs.write(make_logs([_record("d", 4)], service="pay"))
     store.logs.write(make_logs([_record("now", 0)]))

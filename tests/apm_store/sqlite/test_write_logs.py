@@ -22,10 +22,10 @@ TRACE_ID, SPAN_ID = b"t" * 16, b"s" * 8
 def test_a_row_says_where_its_record_lies_and_to_what_it_belongs(
     tmp_path: Path, make_logs: Callable[..., Batch]
 ) -> None:
-    """Id, time, observed time, link, service and severity; a missing time is replaced, a missing link is null."""
+    """Id, time, observed time, link, service, severity and event; a missing time is replaced, a missing link is null."""
     records = [
         LogRecord(time_unix_nano=5, observed_time_unix_nano=7, trace_id=TRACE_ID, span_id=SPAN_ID, severity_number=17),
-        LogRecord(observed_time_unix_nano=7),
+        LogRecord(observed_time_unix_nano=7, event_name="cart.emptied"),
         LogRecord(),
         LogRecord(time_unix_nano=2**64 - 1, severity_number=99),
     ]
@@ -35,10 +35,10 @@ def test_a_row_says_where_its_record_lies_and_to_what_it_belongs(
         rows = log_record_rows(names, make_logs(records).request, 3, 999 * SECOND)
 
     assert rows == [
-        (item_id(3, 0), 5, 7, TRACE_ID, SPAN_ID, 1, 17),
-        (item_id(3, 1), 7, 7, None, None, 1, 0),
-        (item_id(3, 2), 999 * SECOND, 0, None, None, 1, 0),
-        (item_id(3, 3), 2**63 - 1, 0, None, None, 1, 99),
+        (item_id(3, 0), 5, 7, TRACE_ID, SPAN_ID, 1, 17, None),
+        (item_id(3, 1), 7, 7, None, None, 1, 0, "cart.emptied"),
+        (item_id(3, 2), 999 * SECOND, 0, None, None, 1, 0, None),
+        (item_id(3, 3), 2**63 - 1, 0, None, None, 1, 99, None),
     ]
     with closing(connect_writer(tmp_path / "index.db", SEGMENT)) as segment:
         segment.executemany(INSERT_LOG_RECORD, rows)
