@@ -48,8 +48,9 @@ crash: .venv/.made  ## 100 x kill -9 and 30 power cuts under load; the latter ne
 fuzz: .venv/.made  ## 200,000 mutated requests against a live collector
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/run.py
 
-interop: .venv/.made  ## build an upstream collector with Go and send through it
+interop: .venv/.made  ## send through an upstream Collector and from Node; builds and installs both
 	PYTHONPATH=tests $(BIN)/python tests/interop/otelcol.py
+	PYTHONPATH=tests $(BIN)/python tests/interop/node/packages.py
 	$(BIN)/pytest tests/interop
 
 clean:  ## remove the virtual environment and caches
