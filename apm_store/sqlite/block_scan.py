@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence, Set
+from itertools import compress
 
 from apm_store.api import StoreError
 from apm_store.model import Signal
@@ -34,7 +35,7 @@ class BlockScan:
         rows = self._conditions.rows_of(head, block)
         if trace_ids is not None:
             held = block_traces(block, trace_ids)
-            rows = [row for row, index in zip(rows, picked(block.trace, rows), strict=True) if index in held]
+            rows = list(compress(rows, map(held.__contains__, picked(block.trace, rows))))
         if not self._attributes or not rows:
             return rows
         seqs = {block.seqs[index] for index in set(picked(block.body, rows))}

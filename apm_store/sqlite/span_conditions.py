@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from itertools import compress, count
@@ -95,12 +96,23 @@ def at_least(rows: Sequence[int], column: Any, least: int) -> list[int]:
     return [row for row, value in zip(rows, picked(column, rows), strict=True) if value >= least]
 
 
-def rows_with(values: list[int], wanted: int) -> list[int]:
-    """The places of a value that is rare: leaping from one to the next is faster than looking at each."""
+def rows_with(column: Any, wanted: int) -> list[int]:
+    """The places of a value that is rare: leaping from one to the next by its bytes is faster than looking at each."""
+    size, content, pattern = column.itemsize, column.tobytes(), _bytes_in(column, wanted)
     found: list[int] = []
-    for _ in range(values.count(wanted)):
-        found.append(values.index(wanted, found[-1] + 1 if found else 0))
+    at = content.find(pattern) if pattern else -1
+    while at >= 0:
+        place, offset = divmod(at, size)
+        if not offset:
+            found.append(place)
+        at = content.find(pattern, (place + 1) * size)
     return found
+
+
+def _bytes_in(column: Any, wanted: int) -> bytes:
+    """A value as it stands in a column; empty when it is too great for it."""
+    size = column.itemsize
+    return b"" if wanted >> 8 * size else wanted.to_bytes(size, sys.byteorder)
 
 
 def rows_among(values: Iterable[int], wanted: Set[int]) -> list[int]:
@@ -109,10 +121,11 @@ def rows_among(values: Iterable[int], wanted: Set[int]) -> list[int]:
 
 
 def _equal(rows: Sequence[int], column: Any, wanted: int) -> Sequence[int]:
-    values = picked(column, rows)
-    if isinstance(rows, range) and values.count(wanted) * 8 < len(values):
-        return rows_with(values, wanted)
-    return [row for row, value in zip(rows, values, strict=True) if value == wanted]
+    if isinstance(rows, range):
+        part, pattern = column[: len(rows)], _bytes_in(column, wanted)
+        if not pattern or part.tobytes().count(pattern) * 8 < len(rows):
+            return rows_with(part, wanted)
+    return [row for row, value in zip(rows, picked(column, rows), strict=True) if value == wanted]
 
 
 def _between(rows: Sequence[int], column: Any, least: int, greatest: int) -> Sequence[int]:

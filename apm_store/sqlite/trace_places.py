@@ -83,12 +83,11 @@ def spans_in(snapshot: Snapshot, head: BlockHead, trace_ids: Collection[bytes]) 
     indexes = block_traces(block, trace_ids)
     if not indexes:
         return
-    traces = block.trace.tolist()
     if len(indexes) <= _FEW_TRACES:
         for index in indexes:
-            yield from map(block.span, rows_with(traces, index))
+            yield from map(block.span, rows_with(block.trace, index))
     else:
-        yield from map(block.span, rows_among(traces, indexes))
+        yield from map(block.span, rows_among(block.trace.tolist(), indexes))
 
 
 def block_traces(block: Block, trace_ids: Collection[bytes]) -> set[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, nlargest
-from itertools import groupby, repeat, takewhile
+from itertools import compress, groupby, repeat, takewhile
 from operator import itemgetter
 
 from apm_store.api import StoreTimeoutError
@@ -249,7 +249,7 @@ class TraceSearch:
             del self._waiting[number]
         else:
             long = set(picked(block.trace, at_least(rows, block.duration_ns, floor_ns)))
-            rows = [row for row, index in zip(rows, picked(block.trace, rows), strict=True) if index in long]
+            rows = list(compress(rows, map(long.__contains__, picked(block.trace, rows))))
             self._waiting[number] = floor_ns - 1
         self._take(number, block, rows)
 

@@ -22,7 +22,7 @@ TRACE_ID, SPAN_ID = b"t" * 16, b"s" * 8
 def test_a_row_says_where_its_record_lies_and_to_what_it_belongs(
     tmp_path: Path, make_logs: Callable[..., Batch]
 ) -> None:
-    """Id, time, observed time, link, service, severity and event; a missing time is replaced, a missing link is null."""
+    """Id, time, observed, link, service, severity and event; a missing time is replaced, a missing link is null."""
     records = [
         LogRecord(time_unix_nano=5, observed_time_unix_nano=7, trace_id=TRACE_ID, span_id=SPAN_ID, severity_number=17),
         LogRecord(observed_time_unix_nano=7, event_name="cart.emptied"),
