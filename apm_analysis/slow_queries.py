@@ -83,7 +83,8 @@ def statement_series(
     widened = whole_steps(time_range, step_ns)
     empty = {start: StatementPoint(start, 0, 0) for start in range(widened.start_ns, widened.end_ns, step_ns)}
     points: dict[tuple[str, str], dict[int, StatementPoint]] = {}
-    for row in store.traces.aggregate_statements(StatementAggregate(widened, service=service, step_ns=step_ns)):
+    question = StatementAggregate(widened, service=service, step_ns=step_ns, with_durations=False)
+    for row in store.traces.aggregate_statements(question):
         steps = points.setdefault((row.statement_id, row.service), dict(empty))
         start_ns = row.start_ns // step_ns * step_ns
         steps[start_ns] = StatementPoint(start_ns, row.count, row.duration_sum_ns)

@@ -147,12 +147,16 @@ class AggregateRow:
 
 @dataclass(frozen=True, slots=True)
 class StatementAggregate:
-    """Measures per normalised database statement, read from roll-ups; a call seen twice is counted once."""
+    """Measures per normalised database statement, read from roll-ups; a call seen twice is counted once.
+
+    Without durations the sketches of the answer are empty.
+    """
 
     time_range: TimeRange
     service: str | None = None
     statement_id: str | None = None
     step_ns: int | None = None
+    with_durations: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,9 @@ def aggregate_statements(snapshot: Snapshot, question: StatementAggregate) -> li
     wanted = _wanted(table, question)
     if question.statement_id is not None:
         wanted.append(table.c.statement_id == statement_id_of(question.statement_id))
-    sums = _summed_up(snapshot, table, question, wanted, [table.c.statement_id, table.c.service_id], True)
+    sums = _summed_up(
+        snapshot, table, question, wanted, [table.c.statement_id, table.c.service_id], question.with_durations
+    )
     known = _statements(snapshot, {group[0] for _, group in sums})
     services_by_id = names_of(snapshot, service, {group[1] for _, group in sums})
     named = {

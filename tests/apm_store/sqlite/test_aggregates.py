@@ -159,6 +159,15 @@ def test_a_step_is_whole_minutes(store: Store, all_time: TimeRange, step_ns: int
         store.traces.aggregate(SpanAggregate(all_time, step_ns=step_ns))
 
 
+def test_durations_of_statements_can_be_left_out(store: Store, all_time: TimeRange) -> None:
+    """Without them a statement has its counts and its time, and an empty sketch."""
+    store.traces.write(make_batch([_call(1, "SELECT 1", duration_ns=7), _call(2, "SELECT 2", duration_ns=9)]))
+
+    [row] = store.traces.aggregate_statements(StatementAggregate(all_time, with_durations=False))
+
+    assert (row.count, row.duration_sum_ns, row.durations.count) == (2, 16, 0)
+
+
 def _call(number: int, text: str, **overrides: Any) -> Any:
     attributes = {"db.query.text": text, "db.system.name": "sqlite", "db.namespace": "shop.db"}
     return make_span("SELECT", span=number, parent=1, kind=3, attributes=attributes, **overrides)
