@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs bench-footprint bench-ingest bench-query crash fuzz interop clean
+.PHONY: help setup demo test check docs bench-footprint bench-agent bench-ingest bench-query crash fuzz interop matrix clean
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -40,6 +40,12 @@ bench-ingest: .venv/.made  ## how fast the collector takes, indexes and stores
 
 bench-query: .venv/.made  ## how fast questions are answered at ten million spans
 	PYTHONPATH=tests $(BIN)/python tests/bench/query.py
+
+bench-agent: .venv/.made  ## what the agent costs a Flask and a FastAPI app, and each of its features
+	PYTHONPATH=tests $(BIN)/python tests/bench/agent.py
+
+matrix: .venv/.made  ## try the agent with every framework, server and database; writes docs/reference/agent-matrix.md
+	$(BIN)/pytest -q tests/otel_agent/matrix --matrix-report docs/reference/agent-matrix.md
 
 crash: .venv/.made  ## 100 x kill -9 and 30 power cuts under load; the latter need root
 	PYTHONPATH=tests $(BIN)/python tests/crash/kill.py

@@ -108,7 +108,7 @@ def _components(kind: str) -> list[str]:
 def instrumentations() -> str:
     """Every library that the agent traces."""
     lines = ["# Instrumented libraries", "", "| library | what is recorded |", "|---|---|"]
-    lines += [f"| {item.LIBRARY} | {' '.join((item.__doc__ or '').split())} |" for item in INSTRUMENTATIONS]
+    lines += [f"| {item.NAME} | {' '.join((item.__doc__ or '').split())} |" for item in INSTRUMENTATIONS]
     return "\n".join([*lines, ""])
 
 

@@ -3,6 +3,7 @@
 import time
 from contextvars import Token
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 
 from opentelemetry import context, metrics, trace
@@ -16,6 +17,9 @@ from otel_agent.statements import Statement, read_statement
 
 # What libraries ask the database about itself: not the host's work.
 _NOISE = frozenset({"PRAGMA"})
+# A host runs few different statements, and each of them often.
+_KNOWN_STATEMENTS = 500
+_LONGEST_KNOWN = 4096
 # Seconds, as the semantic conventions advise for db.client.operation.duration.
 _DURATION_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 
@@ -40,12 +44,33 @@ class StatementTracer:
         self.database_mode = stability._get_opentelemetry_stability_opt_in_mode(signal.DATABASE)
         self.http_mode = stability._get_opentelemetry_stability_opt_in_mode(signal.HTTP)
         self.tracer = trace.get_tracer(scope)
+        self._describe_known = lru_cache(maxsize=_KNOWN_STATEMENTS)(self._describe)
         self.duration = metrics.get_meter(scope).create_histogram(
             "db.client.operation.duration",
             unit="s",
             description="Duration of database client operations.",
             explicit_bucket_boundaries_advisory=_DURATION_BUCKETS_S,
         )
+
+    def describe(self, text: str, database: Database) -> "tuple[Statement, dict[str, AttributeValue]]":
+        """Return the statement that `text` is and the attributes of its span, which the caller must not change."""
+        is_short = type(text) is str and len(text) <= _LONGEST_KNOWN
+        return self._describe_known(text, database) if is_short else self._describe(text, database)
+
+    def _describe(self, text: str, database: Database) -> "tuple[Statement, dict[str, AttributeValue]]":
+        statement, mode = read_statement(text), self.database_mode
+        attributes: dict[str, AttributeValue] = {}
+        _semconv._set_db_system(attributes, database.system, mode)
+        _semconv._set_db_name(attributes, database.name, mode)
+        _semconv._set_db_statement(attributes, text, mode)
+        _semconv._set_db_operation(attributes, statement.operation, mode)
+        if statement.table:
+            attributes["db.collection.name"] = statement.table
+        if database.host:
+            _semconv._set_http_net_peer_name_client(attributes, database.host, self.http_mode)
+        if database.port:
+            _semconv._set_http_peer_port_client(attributes, database.port, self.http_mode)
+        return statement, attributes
 
     def execution(self, text: str, database: Database) -> "Execution":
         """Return the execution of the statement `text`: enter it before the statement runs and exit it after."""
@@ -84,28 +109,13 @@ class Execution:
                 self._span = None
 
     def _start(self) -> None:
-        self._statement = read_statement(self._text)
+        self._statement, attributes = self._tracer.describe(self._text, self._database)
         if self._statement.operation not in _NOISE:
             self._span = self._tracer.tracer.start_span(
-                self._statement.span_name, kind=SpanKind.CLIENT, attributes=self._attributes()
+                self._statement.span_name, kind=SpanKind.CLIENT, attributes=attributes
             )
         self._start_s = time.perf_counter()
         self._token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))
-
-    def _attributes(self) -> dict[str, AttributeValue]:
-        database, mode = self._database, self._tracer.database_mode
-        attributes: dict[str, AttributeValue] = {}
-        _semconv._set_db_system(attributes, database.system, mode)
-        _semconv._set_db_name(attributes, database.name, mode)
-        _semconv._set_db_statement(attributes, self._text, mode)
-        _semconv._set_db_operation(attributes, self._statement.operation, mode)
-        if self._statement.table:
-            attributes["db.collection.name"] = self._statement.table
-        if database.host:
-            _semconv._set_http_net_peer_name_client(attributes, database.host, self._tracer.http_mode)
-        if database.port:
-            _semconv._set_http_peer_port_client(attributes, database.port, self._tracer.http_mode)
-        return attributes
 
     def _end(self, span: Span, error: BaseException | None) -> None:
         duration_s = time.perf_counter() - self._start_s

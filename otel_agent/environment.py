@@ -3,9 +3,11 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path, PurePath
 
-from otel_agent.settings import VARIABLES, names_the_service
+from otel_agent.companions import COMPANIONS
+from otel_agent.settings import AGENT_PATH, VARIABLES, names_the_service
 
 BOOTSTRAP_DIRECTORY = Path(__file__).parent / "bootstrap"
 
@@ -29,7 +31,19 @@ def agent_environment(service_name: str, endpoint: str, base_env: Mapping[str, s
     kept = [path for path in base_env.get("PYTHONPATH", "").split(os.pathsep) if path]
     bootstrap = str(BOOTSTRAP_DIRECTORY)
     variables["PYTHONPATH"] = os.pathsep.join([bootstrap, *(path for path in kept if path != bootstrap)])
+    variables[AGENT_PATH.name] = os.pathsep.join(agent_directories())
     return variables
+
+
+def agent_directories() -> list[str]:
+    """The directories of this environment in which the agent and all that it needs lie, in the order of import."""
+    found = [str(BOOTSTRAP_DIRECTORY.parents[1])]
+    for name in ("opentelemetry", *(module.partition(".")[0] for item in COMPANIONS for module in item.modules)):
+        spec = PathFinder.find_spec(name)
+        if spec:
+            places = spec.submodule_search_locations or [spec.origin or ""]
+            found += [str(Path(place).parent) for place in places]
+    return list(dict.fromkeys(found))
 
 
 def service_name_of(project_dir: Path, argv: Iterable[str]) -> str:

@@ -1,109 +1,218 @@
 """The tracer, meter and logger providers with their OTLP exporters, as the standard variables describe them."""
 
 import atexit
-import os
+import copy
+import time
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-import requests
 from opentelemetry import metrics, trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach, detach, set_value
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk import _configuration as sdk
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from requests.adapters import HTTPAdapter
+from opentelemetry.sdk.metrics.export import MetricExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter
 
+from otel_agent import attribute_values, exception_text, real_time
+from otel_agent.export_queue import ExportQueue
+from otel_agent.fork_locks import renew_locks_in_children
 from otel_agent.guard import guard
-from otel_agent.settings import Settings
+from otel_agent.metric_readers import MetricReaders
+from otel_agent.settings import BatchSettings, Settings, tls_files
+from otel_agent.transport import HttpTransport, Tls
 
 # How long the host's exit may wait for a collector that does not answer; the SDK alone waits 30 s per signal.
-_SPANS_EXIT_MS = 500
-_LOGS_EXIT_MS = 250
-_METRICS_EXIT_MS = 150
+_EXIT_S = 0.7
 
 
-class _SpanProcessor(BatchSpanProcessor):
-    """The SDK's batch processor with a bounded end."""
+class _SpanProcessor(SpanProcessor):
+    """Queues the sampled spans that end."""
+
+    def __init__(self, queue: "ExportQueue[ReadableSpan]", end: Callable[[], None]) -> None:
+        self._queue = queue
+        self._end = end
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span."""
+        if span.context and span.context.trace_flags.sampled:
+            self._queue.put(span)
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:  # noqa: ARG002 - the transport has a timeout
+        """Send what waits."""
+        return self._queue.flush()
 
     def shutdown(self) -> None:
-        with guard("send the last spans"):
-            self._batch_processor.shutdown(timeout_millis=_SPANS_EXIT_MS)
+        """Send what waits, within the time that the host's exit may take."""
+        self._end()
 
 
-class _LogRecordProcessor(BatchLogRecordProcessor):
-    """The SDK's batch processor with a bounded end."""
+class _LogRecordProcessor(LogRecordProcessor):
+    """Queues log records."""
+
+    def __init__(self, queue: "ExportQueue[ReadableLogRecord]", end: Callable[[], None]) -> None:
+        self._queue = queue
+        self._end = end
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Queue the record, without the context it was written in, which may hold anything alive."""
+        record = copy.copy(log_record.log_record)
+        record.context = Context()
+        self._queue.put(
+            ReadableLogRecord(
+                record, log_record.resource or Resource.get_empty(), log_record.instrumentation_scope, log_record.limits
+            )
+        )
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the transport has a timeout
+        """Send what waits."""
+        return self._queue.flush()
 
     def shutdown(self) -> None:
-        with guard("send the last log records"):
-            self._batch_processor.shutdown(timeout_millis=_LOGS_EXIT_MS)
+        """Send what waits, within the time that the host's exit may take."""
+        self._end()
+
+
+class _Providers:
+    """Builds the providers and what they share: the metric readers, and the queues whose losses are told."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._readers = MetricReaders()
+        self._has_ended = False
+        self._transports: dict[type, HttpTransport] = {}
+        self._queues: list[tuple[str, ExportQueue[Any]]] = []
+        if not settings.has_credential_provider:
+            for exporter, signal in (
+                (OTLPSpanExporter, "TRACES"),
+                (OTLPMetricExporter, "METRICS"),
+                (OTLPLogExporter, "LOGS"),
+            ):
+                self._transports[exporter] = HttpTransport(Tls(*tls_files(signal)))
+
+    def start(self) -> metrics.Meter:
+        """Install the global providers; return the meter of the process metrics."""
+        sdk.PeriodicExportingMetricReader = lambda exporter: self._readers.add(  # type: ignore[attr-defined, assignment, misc]
+            exporter, self._settings.metric_interval_s
+        )
+        sdk._OTelSDKConfigurator()._configure(  # type: ignore[no-untyped-call]  # the library left it unannotated
+            resource_attributes={"telemetry.distro.name": "spanwise", "telemetry.distro.version": _distro_version()},
+            export_span_processor=self._span_processor,
+            export_log_record_processor=self._log_record_processor,
+            exporter_args_map=self._exporter_arguments(),
+        )
+        # Kept, for at a fork it gives itself the resource of the child.
+        self._process_provider = self._process_meter_provider()
+        for provider in (metrics.get_meter_provider(), self._process_provider):
+            if isinstance(provider, MeterProvider) and provider._atexit_handler is not None:
+                atexit.unregister(provider.shutdown)  # it may take 30 s, and print a traceback
+        atexit.register(self._end)
+        self._readers.start()
+        meter = self._process_provider.get_meter("otel_agent.process_metrics")
+        self._tell_losses(meter)
+        return meter
+
+    def _exporter_arguments(self) -> dict[Any, dict[str, Any]]:
+        return {exporter: {"_transport": transport} for exporter, transport in self._transports.items()}
+
+    def _span_processor(self, exporter: SpanExporter) -> SpanProcessor:
+        def export(spans: Sequence[ReadableSpan]) -> bool:
+            return exporter.export(spans).name == "SUCCESS"
+
+        return _SpanProcessor(self._queue("Spans", "span", exporter, export, self._settings.span_batches), self._end)
+
+    def _log_record_processor(self, exporter: LogRecordExporter) -> LogRecordProcessor:
+        def export(records: Sequence[ReadableLogRecord]) -> bool:
+            return exporter.export(records).name == "SUCCESS"
+
+        return _LogRecordProcessor(
+            self._queue("LogRecords", "log", exporter, export, self._settings.log_batches), self._end
+        )
+
+    def _queue(
+        self, name: str, kind: str, exporter: object, export: Callable[[Sequence[Any]], bool], batches: BatchSettings
+    ) -> ExportQueue[Any]:
+        transport = self._transports.get(type(exporter))
+        queue: ExportQueue[Any] = ExportQueue(
+            name,
+            _untraced(export),
+            lambda: None if transport is None else transport.retry_after_s,
+            batches.queue_size,
+            batches.batch_size,
+            batches.delay_s,
+        )
+        self._queues.append((kind, queue))
+        return queue
+
+    def _process_meter_provider(self) -> MeterProvider:
+        """Build a second meter provider: a reader reads everything of its provider, and these are read more often."""
+        tracer_provider = trace.get_tracer_provider()
+        resource = tracer_provider.resource if isinstance(tracer_provider, TracerProvider) else None
+        _, exporters, _ = sdk._import_exporters([], sdk._get_exporter_names("metrics"), [])
+        arguments = self._exporter_arguments()
+        readers = [
+            self._readers.add(exporter(**arguments.get(exporter, {})), self._settings.process_metrics_interval_s)
+            for exporter in exporters.values()
+            if issubclass(exporter, MetricExporter)  # a pull reader such as Prometheus serves the global provider alone
+        ]
+        return MeterProvider(readers, resource)
+
+    def _tell_losses(self, meter: metrics.Meter) -> None:
+        """Count the items that were lost, for the time when the collector is back: the counters are cumulative."""
+        for kind, queue in self._queues:
+
+            def read(
+                _options: metrics.CallbackOptions, queue: ExportQueue[Any] = queue
+            ) -> Iterable[metrics.Observation]:
+                dropped = queue.count_dropped()
+                return [metrics.Observation(dropped, {"error.type": "queue_full"})] if dropped else []
+
+            meter.create_observable_counter(
+                f"otel.sdk.processor.{kind}.processed", [read], f"{{{kind}}}", "What the agent had to drop unsent."
+            )
+
+    def _end(self) -> None:
+        """Send what waits of every signal, all at once, and wait for it as long as the host's exit may take."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        ends_s = time.monotonic() + _EXIT_S
+        parts: list[MetricReaders | ExportQueue[Any]] = [self._readers, *(queue for _, queue in self._queues)]
+        for part in parts:
+            with guard("send what is left"):
+                part.begin_end()
+        for part in parts:
+            with guard("wait for what is left"):
+                part.join(max(0.0, ends_s - time.monotonic()))
 
 
 def start_providers(settings: Settings) -> metrics.Meter:
     """Install the global providers and return the meter of the process metrics, which has a pace of its own."""
-    arguments = {} if settings.has_credential_provider else _exporter_arguments()
-    sdk._OTelSDKConfigurator()._configure(  # type: ignore[no-untyped-call]  # the library left it unannotated
-        resource_attributes={"telemetry.distro.name": "spanwise", "telemetry.distro.version": _distro_version()},
-        export_span_processor=_SpanProcessor,
-        export_log_record_processor=_LogRecordProcessor,
-        exporter_args_map=arguments,
-    )
-    provider = metrics.get_meter_provider()
-    if isinstance(provider, MeterProvider):
-        _bound_exit(provider)
-    return _process_meter_provider(settings, arguments).get_meter("otel_agent.process_metrics")
+    attribute_values.install()
+    exception_text.install()
+    real_time.install()
+    renew_locks_in_children()
+    return _Providers(settings).start()
 
 
-def _process_meter_provider(settings: Settings, arguments: sdk.ExporterArgsMap) -> MeterProvider:
-    """Build a second meter provider: a reader reads everything of its provider, and these are read more often."""
-    tracer_provider = trace.get_tracer_provider()
-    resource = tracer_provider.resource if isinstance(tracer_provider, TracerProvider) else None
-    _, exporters, _ = sdk._import_exporters([], sdk._get_exporter_names("metrics"), [])
-    readers = [
-        PeriodicExportingMetricReader(
-            exporter(**arguments.get(exporter, {})), settings.process_metrics_interval_s * 1000
-        )
-        for exporter in exporters.values()
-        if issubclass(exporter, MetricExporter)  # a pull reader such as Prometheus serves the global provider alone
-    ]
-    provider = MeterProvider(readers, resource)
-    _bound_exit(provider)
-    return provider
+def _untraced(export: Callable[[Sequence[Any]], bool]) -> Callable[[Sequence[Any]], bool]:
+    """Return `export` so that no instrumentation sees what it does."""
 
+    def untraced(items: Sequence[Any]) -> bool:
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            return export(items)
+        finally:
+            detach(token)
 
-def _exporter_arguments() -> sdk.ExporterArgsMap:
-    return {
-        exporter: {"session": _fork_safe_session()}
-        for exporter in (OTLPSpanExporter, OTLPMetricExporter, OTLPLogExporter)
-    }
-
-
-def _bound_exit(provider: MeterProvider) -> None:
-    """Replace the provider's own exit, which may take 30 s and print a traceback."""
-    atexit.unregister(provider.shutdown)
-
-    def send_last_metrics() -> None:
-        with guard("send the last metrics"):
-            provider.shutdown(timeout_millis=_METRICS_EXIT_MS)
-
-    atexit.register(send_last_metrics)
-
-
-def _fork_safe_session() -> requests.Session:
-    """Return a session whose connections a forked child never shares with its parent."""
-    session = requests.Session()
-
-    def forget_connections() -> None:
-        # New adapters, not session.close(): closing takes locks that another thread may have held when it forked.
-        session.mount("https://", HTTPAdapter())
-        session.mount("http://", HTTPAdapter())
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=forget_connections)
-    return session
+    return untraced
 
 
 def _distro_version() -> str:

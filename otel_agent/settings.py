@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 LOG_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
+# Not a setting: what an instrumented process leaves for its children.
+_PROCESS_TREE = "SPANWISE_PROCESS_TREE"
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -24,14 +27,29 @@ class Variable:
 
 
 @dataclass(frozen=True)
+class BatchSettings:
+    """How finished items wait: `queue_size` at most, in batches of `batch_size`, for `delay_s` seconds."""
+
+    queue_size: int
+    batch_size: int
+    delay_s: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the environment says, read and checked. `log_level` None means: warnings at start-up, then silence."""
 
     is_disabled: bool
     process_metrics_interval_s: float
+    open_span_after_s: float
+    memory_window_s: float | None
+    profiler: str
     log_level: int | None
     disabled_instrumentations: frozenset[str]
     has_credential_provider: bool
+    span_batches: BatchSettings
+    log_batches: BatchSettings
+    metric_interval_s: float
 
 
 def _positive(text: str) -> float:
@@ -41,7 +59,7 @@ def _positive(text: str) -> float:
     return number
 
 
-def _milliseconds(text: str) -> int:
+def _whole_number(text: str) -> int:
     if int(text) <= 0:
         raise ValueError("it must be a whole number above 0")
     return int(text)
@@ -90,8 +108,43 @@ PROCESS_METRICS_INTERVAL = Variable(
     _interval,
 )
 
+OPEN_SPAN_AFTER = Variable(
+    "SPANWISE_OPEN_SPAN_AFTER",
+    "1",
+    "seconds",
+    "How long a span is open before a record of it is sent, which shows where a hung or killed request was.",
+    _positive,
+)
+
+MEMORY_WINDOW = Variable(
+    "SPANWISE_MEMORY_WINDOW",
+    None,
+    "seconds",
+    "Traces allocations for so long, a tenth of the time; unset means for a minute when memory seems to leak.",
+    _positive,
+)
+
+PROFILER = Variable(
+    "SPANWISE_PROFILER",
+    "off",
+    "off, on or slow",
+    "Samples stacks within spans, always or only while a span takes longer than 95 % of its name.",
+    _one_of("off", "on", "slow"),
+)
+
+AGENT_PATH = Variable(
+    "SPANWISE_AGENT_PATH",
+    None,
+    "directories",
+    "Where an environment without the agent finds it and what it needs; `spanwise run` sets it.",
+)
+
 VARIABLES: tuple[Variable, ...] = (
     PROCESS_METRICS_INTERVAL,
+    OPEN_SPAN_AFTER,
+    MEMORY_WINDOW,
+    PROFILER,
+    AGENT_PATH,
     Variable(
         "OTEL_TRACES_EXPORTER",
         "otlp",
@@ -149,17 +202,25 @@ VARIABLES: tuple[Variable, ...] = (
         "What the resource tells about the process besides its service.",
     ),
     Variable(
-        "OTEL_BSP_SCHEDULE_DELAY", "500", "milliseconds", "How long a finished span waits for its batch.", _milliseconds
+        "OTEL_BSP_SCHEDULE_DELAY", "500", "milliseconds", "How long a finished span waits for its batch.", _whole_number
     ),
     Variable(
-        "OTEL_BLRP_SCHEDULE_DELAY", "500", "milliseconds", "How long a log record waits for its batch.", _milliseconds
+        "OTEL_BLRP_SCHEDULE_DELAY", "500", "milliseconds", "How long a log record waits for its batch.", _whole_number
+    ),
+    *(
+        Variable(f"OTEL_{processor}_{name}", default, "number", text, _whole_number)
+        for processor, items in (("BSP", "spans"), ("BLRP", "log records"))
+        for name, default, text in (
+            ("MAX_QUEUE_SIZE", "4096", f"How many {items} wait at most; then the oldest are dropped, and counted."),
+            ("MAX_EXPORT_BATCH_SIZE", "512", f"How many {items} are sent at once."),
+        )
     ),
     Variable(
         "OTEL_METRIC_EXPORT_INTERVAL",
         "10000",
         "milliseconds",
         "How often all metrics but those of the process are sent.",
-        _milliseconds,
+        _whole_number,
     ),
     Variable(
         "OTEL_LOG_LEVEL",
@@ -200,21 +261,60 @@ def read(environment: Mapping[str, str]) -> Settings:
     """Turn a completed environment into settings."""
     names = environment.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
     return Settings(
-        is_disabled=environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true",
+        is_disabled=is_disabled(environment),
         process_metrics_interval_s=_interval(environment[PROCESS_METRICS_INTERVAL.name]),
+        open_span_after_s=_positive(environment[OPEN_SPAN_AFTER.name]),
+        memory_window_s=float(environment[MEMORY_WINDOW.name]) if environment.get(MEMORY_WINDOW.name) else None,
+        profiler=environment[PROFILER.name].strip().lower(),
         log_level=LOG_LEVELS.get(environment.get("OTEL_LOG_LEVEL", "").strip().lower()),
         disabled_instrumentations=frozenset(name.strip() for name in names),
         has_credential_provider=any(
             name.startswith("OTEL_PYTHON_EXPORTER_OTLP_HTTP_") and name.endswith("CREDENTIAL_PROVIDER")
             for name in environment
         ),
+        span_batches=_batches(environment, "BSP"),
+        log_batches=_batches(environment, "BLRP"),
+        metric_interval_s=_whole_number(environment["OTEL_METRIC_EXPORT_INTERVAL"]) / 1000,
     )
+
+
+def _batches(environment: Mapping[str, str], processor: str) -> BatchSettings:
+    queue_size, batch_size, delay_ms = (
+        int(environment[f"OTEL_{processor}_{name}"])
+        for name in ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY")
+    )
+    return BatchSettings(queue_size, min(batch_size, queue_size), delay_ms / 1000)
+
+
+def tls_files(signal: str) -> tuple[str | None, str | None, str | None]:
+    """Return CA, client certificate and client key file for TRACES, METRICS or LOGS, as the standard variables say."""
+    ca, certificate, key = (
+        os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
+        for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+    )
+    return ca, certificate, key
+
+
+def is_disabled(environment: Mapping[str, str]) -> bool:
+    """Tell whether the agent is to do nothing at all."""
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def agent_path(environment: Mapping[str, str]) -> list[str]:
+    """The directories in which the agent and what it needs lie; without the variable, where this file does."""
+    given = environment.get(AGENT_PATH.name, "").split(os.pathsep)
+    return [path for path in given if path] or [str(Path(__file__).parents[1])]
 
 
 def read_process_environment() -> tuple[Settings, list[str]]:
     """Complete and read the environment of this process; child processes inherit what is filled in."""
     warnings = complete(os.environ)
     return read(os.environ), warnings
+
+
+def process_settings() -> Settings:
+    """Read the environment of this process, which has been completed when the agent started."""
+    return read(os.environ)
 
 
 def names_the_service(environment: Mapping[str, str]) -> bool:
@@ -232,3 +332,21 @@ def name_the_service(name_of: Callable[[Path, Iterable[str]], str]) -> None:
 def process_environment() -> dict[str, str]:
     """Return a copy of the environment of this process."""
     return dict(os.environ)
+
+
+def process_tree() -> tuple[int, bool]:
+    """Return the number of the tree of instrumented processes that this one belongs to, and whether it founds it.
+
+    The founder leaves the number, below 2**62, in the environment for its children.
+    """
+    text = os.environ.get(_PROCESS_TREE, "")
+    if text.isdecimal() and len(text) < 20 and int(text) < 2**62:
+        return int(text), False
+    number = int.from_bytes(os.urandom(8), "big") >> 2
+    os.environ[_PROCESS_TREE] = str(number)
+    return number, True
+
+
+def temporary_directory() -> Path:
+    """Return where temporary files go, without fixing it for the host as `tempfile.gettempdir` would."""
+    return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - POSIX names it

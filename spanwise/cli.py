@@ -13,16 +13,12 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from spanwise import config_command
-from spanwise.access import with_token
-from spanwise.data_dir import running_instance
+from spanwise import config_command, instrument
+from spanwise.agent_variables import agent_variables
 from spanwise.files import commands as files
 from spanwise.settings import SETTINGS, Settings, SettingsError, add_flags, environment, load_settings
 from spanwise.version import VERSION
-
-DEFAULT_ENDPOINT = "http://127.0.0.1:4318"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +71,11 @@ def _add_status_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _add_doctor_arguments(command: argparse.ArgumentParser) -> None:
+    add_flags(command)
+    command.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD…", help="how you start your app")
+
+
 def _add_agent_flags(command: argparse.ArgumentParser) -> None:
     command.add_argument("--service", metavar="NAME", help="the service's name; default: the project's")
     command.add_argument(
@@ -100,8 +101,14 @@ def _demo(args: argparse.Namespace) -> int:
     return demo(_settings(args, data_name="spanwise-demo"), has_own_slos=bool(args.slos_dir))
 
 
+def _command_of(args: argparse.Namespace) -> list[str]:
+    """The words after `--`."""
+    argv: list[str] = args.argv
+    return argv[1:] if argv[:1] == ["--"] else argv
+
+
 def _run(args: argparse.Namespace) -> int:
-    argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
+    argv = _command_of(args)
     if not argv:
         print("spanwise: nothing to run. Write: spanwise run -- python app.py", file=sys.stderr)
         return 2
@@ -120,14 +127,8 @@ def _env(args: argparse.Namespace) -> int:
 
 
 def _agent_variables(args: argparse.Namespace, argv: list[str]) -> dict[str, str]:
-    from otel_agent.environment import agent_environment, service_name_of
-
-    name, base = args.service or service_name_of(Path.cwd(), argv), environment()
     data_dir = _settings(args).data_dir
-    instance = running_instance(data_dir)
-    if args.endpoint or instance is None:
-        return agent_environment(name, args.endpoint or DEFAULT_ENDPOINT, base)
-    return with_token(agent_environment(name, f"http://{instance.otlp_http}", base), base, data_dir)
+    return agent_variables(data_dir, argv, environment(), service=args.service, endpoint=args.endpoint)
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -139,7 +140,7 @@ def _status(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from spanwise.doctor import print_diagnosis
 
-    return print_diagnosis(_settings(args))
+    return print_diagnosis(_settings(args), _command_of(args))
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -165,6 +166,13 @@ COMMANDS: tuple[Command, ...] = (
         _env,
     ),
     Command(
+        "instrument",
+        "what is traced in an app's environment",
+        "List which libraries of an app's environment are traced and by what, or add what is missing for others.",
+        instrument.add_instrument_arguments,
+        instrument.instrument,
+    ),
+    Command(
         "demo",
         "start the stack with a demo shop under load",
         "Start the stack, a small shop with seeded faults, and load on it, until Ctrl-C.",
@@ -181,8 +189,9 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "doctor",
         "why do I see nothing?",
-        "Check ports, data directory, instrumentations and variables, and say what keeps telemetry away.",
-        add_flags,
+        "Check ports, data directory, instrumentations and variables, and say what keeps telemetry away. "
+        "After -- a command: then in the Python that it runs in.",
+        _add_doctor_arguments,
         _doctor,
     ),
     Command(

@@ -5,35 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, version
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from spanwise.access import TOKEN_NAME, is_loopback
+from spanwise.agent_variables import agent_variables
+from spanwise.check import Check
 from spanwise.control import fetch_json
 from spanwise.data_dir import Instance, running_instance
+from spanwise.doctor_app import check_command, check_environment
+from spanwise.doctor_variables import check_variables
 from spanwise.settings import Settings, environment
 from spanwise.status import ago, printable, read_health
 
 MIN_FREE_BYTES = 500_000_000
 MARKS = {"ok": "✓", "warn": "▲", "fail": "✗"}
-# Our own instrumentation overrules these pins of the official packages.
-OVERRULED_PINS = frozenset({"sqlalchemy"})
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The outcome of one check: `state` is ok, warn or fail; `cure` says what to do unless it is ok."""
-
-    state: str
-    finding: str
-    cure: str = ""
-
-
-def print_diagnosis(settings: Settings) -> int:
-    """Print every check; give 1 when one failed, else 0."""
-    checks = list(diagnose(settings, environment()))
+def print_diagnosis(settings: Settings, argv: Sequence[str]) -> int:
+    """Print every check, those on the command `argv` too if there is one; give 1 when one failed, else 0."""
+    checks = list(diagnose(settings, environment(), argv))
     for check in checks:
         print(f"{MARKS[check.state]} {printable(check.finding)}")
         if check.cure:
@@ -43,14 +35,17 @@ def print_diagnosis(settings: Settings) -> int:
     return 1 if failed else 0
 
 
-def diagnose(settings: Settings, variables: Mapping[str, str]) -> Iterator[Check]:
-    """Every check on a data directory and on the environment that this command runs in."""
+def diagnose(settings: Settings, variables: Mapping[str, str], argv: Sequence[str] = ()) -> Iterator[Check]:
+    """Every check on a data directory, on the environment that this command runs in, and on the command `argv`."""
     instance = running_instance(settings.data_dir)
     yield _check_running(instance, settings)
     yield from _check_ports(instance, settings)
     yield _check_data_dir(settings.data_dir)
-    yield from _check_variables(variables, instance)
-    yield from _check_instrumentations()
+    yield from check_variables(variables, instance)
+    if argv:
+        yield from check_command(argv, {**variables, **agent_variables(settings.data_dir, argv, variables)})
+    else:
+        yield from check_environment(sys.executable, variables)
     if instance:
         yield from _check_access(instance, settings)
         yield from _check_services(instance, settings.data_dir)
@@ -94,63 +89,6 @@ def _check_data_dir(data_dir: Path) -> Check:
     if free < MIN_FREE_BYTES:
         return Check("warn", f"Only {free / 1e6:.0f} MB are free for {data_dir}.", "Free some space or move --data.")
     return Check("ok", f"{data_dir} can be written; {free / 1e9:.1f} GB are free.")
-
-
-def _check_variables(variables: Mapping[str, str], instance: Instance | None) -> Iterator[Check]:
-    if variables.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        yield Check("fail", "OTEL_SDK_DISABLED is true here: nothing is recorded.", "unset OTEL_SDK_DISABLED")
-    if variables.get("OTEL_TRACES_EXPORTER", "").lower() == "none":
-        yield Check("fail", "OTEL_TRACES_EXPORTER is none here: no span is sent.", "unset OTEL_TRACES_EXPORTER")
-    if variables.get("OTEL_TRACES_SAMPLER", "").endswith("always_off"):
-        yield Check("fail", "OTEL_TRACES_SAMPLER is always_off here: no span is kept.", "unset OTEL_TRACES_SAMPLER")
-    endpoint = variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    expected = f"http://{instance.otlp_http}" if instance else None
-    if endpoint and expected and endpoint.rstrip("/").replace("localhost", "127.0.0.1") != expected:
-        yield Check(
-            "warn",
-            f"OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint} here; this Spanwise listens at {expected}.",
-            f"export OTEL_EXPORTER_OTLP_ENDPOINT={expected}",
-        )
-
-
-def _check_instrumentations() -> Iterator[Check]:
-    """Which libraries of this Python environment are traced, and which a version pin keeps from it."""
-    from otel_agent.instrumentations import INSTRUMENTATIONS
-
-    for item in INSTRUMENTATIONS:
-        try:
-            installed = version(item.LIBRARY)
-        except PackageNotFoundError:
-            continue  # the library is not in this environment: nothing to trace
-        pin = _pin(item.LIBRARY, f"opentelemetry-instrumentation-{item.NAME}")
-        if pin is None or _is_within(installed, pin):
-            yield Check("ok", f"{item.LIBRARY} {installed} is traced.")
-        elif item.LIBRARY in OVERRULED_PINS:
-            yield Check("ok", f"{item.LIBRARY} {installed} is traced (the official pin {pin} is overruled).")
-        else:
-            yield Check(
-                "warn",
-                f"{item.LIBRARY} {installed} is outside of what its instrumentation takes ({pin}): it is not traced.",
-                f"pip install '{item.LIBRARY}{pin}'",
-            )
-
-
-def _pin(library: str, package: str) -> str | None:
-    """The versions of a library that an instrumentation package takes, as it declares them; None when it does not."""
-    from packaging.requirements import Requirement
-
-    try:
-        declared = distribution(package).requires or []
-    except PackageNotFoundError:
-        return None
-    requirements = [Requirement(line) for line in declared if "instruments" in line]
-    return next((str(item.specifier) for item in requirements if item.name.lower() == library.lower()), None)
-
-
-def _is_within(installed: str, pin: str) -> bool:
-    from packaging.specifiers import SpecifierSet
-
-    return SpecifierSet(pin).contains(installed, prereleases=True)
 
 
 def _check_access(instance: Instance, settings: Settings) -> Iterator[Check]:

@@ -4,8 +4,9 @@ Each has a NAME, by which OTEL_PYTHON_DISABLED_INSTRUMENTATIONS switches it off,
 providers are installed and before any library is instrumented. What costs something waits in it until it is needed.
 """
 
-from typing import Protocol
+from typing import Protocol, cast
 
+from otel_agent.enrichments import code_location, event_loop, lru_cache, memory, open_spans, profiler, termination
 from otel_agent.guard import guard
 
 
@@ -18,7 +19,9 @@ class Enrichment(Protocol):
         """Begin; the global providers are in place."""
 
 
-ENRICHMENTS: tuple[Enrichment, ...] = ()
+ENRICHMENTS = cast(
+    "tuple[Enrichment, ...]", (code_location, event_loop, lru_cache, memory, open_spans, profiler, termination)
+)
 
 
 def start_enrichments(disabled: frozenset[str]) -> None:

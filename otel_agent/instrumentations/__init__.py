@@ -14,7 +14,34 @@ from opentelemetry.util._importlib_metadata import entry_points
 from wrapt import register_post_import_hook
 
 from otel_agent.guard import guard
-from otel_agent.instrumentations import flask, httpx, logging, redis, requests, sqlalchemy, sqlite3, threading, urllib3
+from otel_agent.instrumentations import (
+    aiohttp_client,
+    aiohttp_server,
+    cachetools,
+    celery,
+    django,
+    django_cache,
+    fastapi,
+    flask,
+    flask_caching,
+    httpx,
+    logging,
+    multiprocessing,
+    psycopg,
+    psycopg_pool,
+    pymemcache,
+    pymemcache_cache,
+    redis,
+    redis_cache,
+    redis_pool,
+    requests,
+    sqlalchemy,
+    sqlalchemy_pool,
+    sqlite3,
+    starlette,
+    threading,
+    urllib3,
+)
 
 _logger = getLogger(__name__)
 
@@ -31,7 +58,34 @@ class Instrumentation(Protocol):
 
 INSTRUMENTATIONS = cast(
     "tuple[Instrumentation, ...]",
-    (flask, httpx, logging, redis, requests, sqlalchemy, sqlite3, threading, urllib3),
+    (
+        aiohttp_client,
+        aiohttp_server,
+        cachetools,
+        celery,
+        django,
+        django_cache,
+        fastapi,
+        flask,
+        flask_caching,
+        httpx,
+        logging,
+        multiprocessing,
+        psycopg,
+        psycopg_pool,
+        pymemcache,
+        pymemcache_cache,
+        redis_cache,  # before redis: its wrapping has to lie inside of the span's
+        redis,
+        redis_pool,
+        requests,
+        sqlalchemy,
+        sqlalchemy_pool,
+        sqlite3,
+        starlette,
+        threading,
+        urllib3,
+    ),
 )
 
 # Process metrics are the agent's own; the official instrumentor would send every one of them a second time.
@@ -44,7 +98,8 @@ _REPLACED = frozenset(
 def instrument_libraries(disabled: frozenset[str]) -> None:
     """Instrument every library of INSTRUMENTATIONS as soon as the host imports it, or now if it already has."""
     for instrumentation in INSTRUMENTATIONS:
-        if not disabled & {instrumentation.NAME, "*"}:
+        # OpenTelemetry writes some names with a hyphen: aiohttp-client.
+        if not disabled & {instrumentation.NAME, instrumentation.NAME.replace("_", "-"), "*"}:
             register_post_import_hook(_hook(instrumentation), instrumentation.LIBRARY)
 
 
@@ -65,6 +120,9 @@ def instrument_other_libraries(disabled: frozenset[str]) -> None:
 def _hook(instrumentation: Instrumentation) -> Callable[[ModuleType], None]:
     def hook(library: ModuleType) -> None:
         with guard(f"instrument {instrumentation.NAME}"):
-            instrumentation.instrument(library)
+            try:
+                instrumentation.instrument(library)
+            except ModuleNotFoundError as error:  # the app's own OpenTelemetry is used, and lacks this package
+                _logger.debug("%s is not instrumented: %s", instrumentation.NAME, error)
 
     return hook

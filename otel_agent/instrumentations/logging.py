@@ -9,6 +9,7 @@ from wrapt import wrap_function_wrapper
 
 from otel_agent.diagnostics import LOGGER_NAMES
 from otel_agent.guard import guard
+from otel_agent.log_records import settled_copy
 
 NAME = "logging"
 LIBRARY = "logging"
@@ -31,6 +32,9 @@ def instrument(library: ModuleType) -> None:
     if handler is None:  # OTEL_PYTHON_LOG_AUTO_INSTRUMENTATION=false
         return
     library.getLogger().removeHandler(handler)
+    # logging flushes every handler at exit, this one by a thread, which Python 3.12 then refuses with a traceback.
+    # The provider sends what is left by itself.
+    handler.flush = lambda: None
 
     def call_handlers(wrapped: Callable[..., None], logger: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         is_ours = logger.name.partition(".")[0] in LOGGER_NAMES
@@ -40,6 +44,6 @@ def instrument(library: ModuleType) -> None:
         record = args[0]
         if not is_ours and record.levelno >= handler.level:
             with guard("send a log record"):
-                handler.handle(record)
+                handler.handle(settled_copy(record))
 
     wrap_function_wrapper(library, "Logger.callHandlers", call_handlers)

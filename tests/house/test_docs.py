@@ -37,7 +37,7 @@ def test_every_page_is_documented() -> None:
     assert not [module.PAGE.path for module in PAGES if f"`{module.PAGE.path}`" not in text]
 
 
-@pytest.mark.parametrize("command", ["up", "run", "env", "demo", "status", "doctor"])
+@pytest.mark.parametrize("command", ["up", "run", "env", "demo", "status", "doctor", "instrument"])
 def test_every_command_is_documented(command: str) -> None:
     """Each command stands in the reference and in the README."""
     assert f"spanwise {command}" in _reference()

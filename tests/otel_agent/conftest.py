@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -82,9 +83,8 @@ class Sink:
         return {metric.name for _, _, metric in self.metrics}
 
 
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    """Yield a running OTLP/HTTP receiver."""
+@contextmanager
+def _receiving(port: int = 0) -> Iterator[Sink]:
     received = Sink()
 
     class Handler(BaseHTTPRequestHandler):
@@ -100,8 +100,11 @@ def sink() -> Iterator[Sink]:
         def log_message(self, *_args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128  # workers that end together connect together
+
+    server = Server(("127.0.0.1", port), Handler)
     received.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -109,6 +112,27 @@ def sink() -> Iterator[Sink]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """Yield a running OTLP/HTTP receiver."""
+    with _receiving() as received:
+        yield received
+
+
+@pytest.fixture(scope="session")
+def session_sink() -> Iterator[Sink]:
+    """Yield a receiver for what runs as long as the test session."""
+    with _receiving() as received:
+        yield received
+
+
+@pytest.fixture
+def late_sink() -> Iterator[Callable[[int], Sink]]:
+    """Return a function that starts a receiver on a given port, for a collector that comes late or again."""
+    with ExitStack() as receivers:
+        yield lambda port: receivers.enter_context(_receiving(port))
 
 
 @dataclass
@@ -164,3 +188,24 @@ def dead_port() -> int:
     """Return a port on which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
+
+
+@pytest.fixture
+def lookups(sink: Sink) -> Callable[[], dict[tuple[str, ...], tuple[int, int]]]:
+    """Return a function that tells the last (hits, misses) by system, operation and, where there is one, name."""
+
+    def read() -> dict[tuple[str, ...], tuple[int, int]]:
+        counts: dict[tuple[str, ...], dict[str, int]] = {}
+        for _, _, metric in sink.metrics:
+            if metric.name in {"cache.hit", "cache.miss"}:
+                for point in metric.sum.data_points:
+                    attributes = sink.attributes_of(point)
+                    key = tuple(
+                        attributes[f"cache.{part}"]
+                        for part in ("system", "operation", "name")
+                        if f"cache.{part}" in attributes
+                    )
+                    counts.setdefault(key, {})[metric.name] = point.as_int
+        return {key: (count["cache.hit"], count["cache.miss"]) for key, count in counts.items()}
+
+    return read

@@ -24,11 +24,12 @@ def test_hidden_sitecustomize_still_runs(run_host, tmp_path, is_disabled):
     assert (outcome.out, outcome.err) == (f"hello {mine}/sitecustomize.py\n", "")
 
 
-def test_interpreter_without_the_agent_is_left_alone(run_host, tmp_path):
-    """An interpreter that cannot import the agent starts without a word."""
+def test_package_of_the_app_with_the_agents_name_is_the_apps(run_host, tmp_path):
+    """A package otel_agent of the app is left to the app, after one line."""
     (tmp_path / "otel_agent").mkdir()
-    (tmp_path / "otel_agent" / "__init__.py").write_text("", encoding="utf-8")
+    (tmp_path / "otel_agent" / "__init__.py").write_text("mine = 'mine'", encoding="utf-8")
 
-    outcome = run_host("print('fine')", PYTHONPATH=f"{BOOTSTRAP_DIRECTORY}:{tmp_path}")
+    outcome = run_host("import otel_agent; print(otel_agent.mine)", PYTHONPATH=f"{BOOTSTRAP_DIRECTORY}:{tmp_path}")
 
-    assert (outcome.code, outcome.out, outcome.err) == (0, "fine\n", "")
+    assert (outcome.code, outcome.out) == (0, "mine\n")
+    assert outcome.err == "spanwise: the app has a package otel_agent of its own, so nothing is recorded here\n"

@@ -4,10 +4,13 @@ import subprocess
 import sys
 import time
 
+from otel_agent.process_metrics import _UniqueMemory
+
 EXPECTED = {
     "process.cpu.time",
     "process.cpu.utilization",
     "process.memory.usage",
+    "process.memory.unique",
     "process.memory.virtual",
     "process.thread.count",
     "process.context_switches",
@@ -57,3 +60,29 @@ print(os.getpid(), pid)
             rss[resource["process.pid"]] = max(metric.sum.data_points[0].as_int, rss.get(resource["process.pid"], 0))
     assert rss.keys() == {parent, child}
     assert rss[child] > rss[parent] + 40_000_000
+
+
+def test_unique_memory_is_read_seldom():
+    """Asked again at once it tells what it has read before, for the kernel walks all pages to answer."""
+    unique_memory = _UniqueMemory()
+    first = list(unique_memory())
+    ballast = bytearray(b"x" * 30_000_000)
+
+    second = list(unique_memory())
+
+    assert len(ballast) == 30_000_000
+    assert first == second
+    assert 5_000_000 < first[0][0] < 2_000_000_000
+
+
+def test_each_group_can_be_switched_off(sink, run_host):
+    """Their names work as those of instrumentations do."""
+    run_host(
+        "import gc; gc.collect()",
+        OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
+        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="process_metrics,machine_metrics",
+    )
+
+    sent = {name.partition(".")[0] for name in sink.metric_names()}
+    assert sent == {"cpython"}
+    assert "cpython.gc.pause" in sink.metric_names()

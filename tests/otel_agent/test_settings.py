@@ -45,6 +45,33 @@ def test_bad_interval_becomes_the_default(value):
     assert all("SPANWISE_PROCESS_METRICS_INTERVAL" in line and len(line) < 300 for line in warnings)
 
 
+@pytest.mark.parametrize(
+    ("variables", "expected", "warned"),
+    [
+        ({}, (1.0, None, "off"), 0),
+        (
+            {"SPANWISE_OPEN_SPAN_AFTER": "0.5", "SPANWISE_MEMORY_WINDOW": "30", "SPANWISE_PROFILER": "Slow"},
+            (0.5, 30, "slow"),
+            0,
+        ),
+        (
+            {"SPANWISE_OPEN_SPAN_AFTER": "-1", "SPANWISE_MEMORY_WINDOW": "0", "SPANWISE_PROFILER": "1"},
+            (1.0, None, "off"),
+            3,
+        ),
+    ],
+    ids=["defaults", "given", "bad"],
+)
+def test_what_the_runtime_tells_is_set_or_its_default(variables, expected, warned):
+    """Open spans, memory windows and the profiler take good values and warn of bad ones."""
+    environment = dict(variables)
+    warnings = complete(environment)
+
+    settings = read(environment)
+    assert (settings.open_span_after_s, settings.memory_window_s, settings.profiler) == expected
+    assert len(warnings) == warned
+
+
 def test_users_values_are_kept():
     """Values of the user that can work are not touched."""
     mine = {"OTEL_TRACES_EXPORTER": "console,otlp", "OTEL_LOG_LEVEL": "DEBUG", "OTEL_SDK_DISABLED": "True"}

@@ -98,6 +98,14 @@ def test_doctor_finds_the_variable_that_keeps_spans_away(tmp_path: Path, variabl
     assert f"unset {variable}" in result.stdout
 
 
+def test_doctor_of_a_command_asks_its_python(tmp_path: Path) -> None:
+    """After `--` the doctor looks into the Python of that command."""
+    result = _spanwise("doctor", "--data", str(tmp_path), "--", sys.executable, "-I", "app.py")
+
+    assert result.returncode == 1
+    assert "With python -I the agent is not started" in result.stdout
+
+
 def test_run_and_env_need_the_base_install_only() -> None:
     """Neither command loads the server's libraries into the interpreter."""
     code = (

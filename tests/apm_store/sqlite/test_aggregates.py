@@ -161,7 +161,7 @@ def test_a_step_is_whole_minutes(store: Store, all_time: TimeRange, step_ns: int
 
 def test_durations_of_statements_can_be_left_out(store: Store, all_time: TimeRange) -> None:
     """Without them a statement has its counts and its time, and an empty sketch."""
-    store.traces.write(make_batch([_call(1, "SELECT 1", duration_ns=7), _call(2, "SELECT 2", duration_ns=9)]))
+    store.traces.write(make_batch([_call(2, "SELECT 1", duration_ns=7), _call(3, "SELECT 2", duration_ns=9)]))
 
     [row] = store.traces.aggregate_statements(StatementAggregate(all_time, with_durations=False))
 

@@ -1,0 +1,77 @@
+"""The spans of this process that have started and not ended, and in which thread each has started."""
+
+import os
+from threading import get_ident
+from weakref import ref
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+
+from otel_agent.enrichments._worker import Worker
+
+
+class OpenSpanTable(SpanProcessor):
+    """Knows every open span by a weak reference, so that one which nobody ends is not kept.
+
+    It runs on every span in the host's thread, so it does without a guard: nothing in it can raise.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[ref[Span], int]] = {}
+        self._workers: tuple[Worker, ...] = ()
+        self._is_installed = False
+
+    def install(self, *workers: Worker) -> None:
+        """Begin to watch the spans of the global provider; `workers` are woken when there is an open span."""
+        self._workers += workers
+        provider = trace.get_tracer_provider()
+        if not self._is_installed and isinstance(provider, TracerProvider):
+            self._is_installed = True
+            provider.add_span_processor(self)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the SDK's name
+        """Take the span down."""
+        self._entries[span.context.span_id] = ref(span), get_ident()
+        for worker in self._workers:
+            if worker.is_idle:
+                worker.wake()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Strike it out."""
+        if span.context is not None:
+            self._entries.pop(span.context.span_id, None)
+
+    def spans(self) -> list[tuple[Span, int]]:
+        """Return the open spans and the ids of the threads they started in, those that started first coming first."""
+        found = []
+        for span_id, (reference, thread_id) in tuple(self._entries.items()):
+            span = reference()
+            if span is not None:
+                found.append((span, thread_id))
+            else:
+                self._entries.pop(span_id, None)
+        return found
+
+    def parent_of(self, span: Span) -> Span | None:
+        """Return the parent, if it is open and of this process."""
+        entry = self._entries.get(span.parent.span_id) if span.parent else None
+        return entry[0]() if entry else None
+
+    def has_span_of(self, thread_id: int) -> bool:
+        """Tell whether a span that started in the thread is open."""
+        return any(entry[1] == thread_id for entry in tuple(self._entries.values()))
+
+    def __bool__(self) -> bool:
+        """Tell whether any span is open."""
+        return bool(self._entries)
+
+    def clear(self) -> None:
+        """Forget all of them: they are the parent process's."""
+        self._entries.clear()
+
+
+TABLE = OpenSpanTable()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=TABLE.clear)

@@ -1,0 +1,41 @@
+"""The log records that enrichments send, and how they name a place in the code."""
+
+import time
+from collections.abc import Mapping
+from types import FrameType
+
+from opentelemetry import trace
+from opentelemetry._logs import SeverityNumber, get_logger
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+from opentelemetry.util.types import AnyValue
+
+from otel_agent.source_files import function_name
+
+
+def send(
+    name: str,
+    event_name: str,
+    span: Span | None,
+    attributes: Mapping[str, AnyValue],
+    body: AnyValue = None,
+    severity: SeverityNumber = SeverityNumber.INFO,
+) -> None:
+    """Send a log record of the enrichment `name`, in the span's trace if there is one."""
+    get_logger(f"spanwise.{name}").emit(
+        timestamp=time.time_ns(),
+        context=trace.set_span_in_context(span or trace.INVALID_SPAN, Context()),
+        severity_number=severity,
+        body=body,
+        attributes=dict(attributes),
+        event_name=event_name,
+    )
+
+
+def code_attributes(frame: FrameType) -> dict[str, str | int]:
+    """Return file, line and function of a frame as the semantic conventions name them."""
+    return {
+        "code.file.path": frame.f_code.co_filename,
+        "code.line.number": frame.f_lineno or 0,
+        "code.function.name": function_name(frame.f_code, frame.f_globals),
+    }

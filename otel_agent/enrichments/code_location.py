@@ -1,0 +1,68 @@
+"""Code location: the file, line and function of the host's code that queries a database, calls or sends a message."""
+
+import sys
+from types import FrameType
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanKind
+
+from otel_agent.source_files import function_name, host_frame
+
+NAME = "code_location"
+
+_IS_DIRECT = hasattr(BoundedAttributes, "_setitem_locked")
+
+
+class CodeLocationProcessor(SpanProcessor):
+    """Writes `code.*` on every CLIENT and PRODUCER span.
+
+    It runs on each of them in the host's thread, so it does without a guard: nothing in it can raise.
+    """
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
+        """Look up the stack for the caller; the stack is gone when the span ends."""
+        kind = span.kind
+        if kind is not SpanKind.CLIENT and kind is not SpanKind.PRODUCER:
+            return
+        frame = host_frame(sys._getframe(1)) or host_frame(_frame_beyond_greenlet())
+        if frame is not None:
+            code = frame.f_code
+            _write(span, code.co_filename, frame.f_lineno, function_name(code, frame.f_globals))
+
+
+def _write(span: Span, path: str, line: int, function: str) -> None:
+    """Set the attributes past the SDK's inspection of values, which would cost more than all the rest.
+
+    Nobody else has seen the span yet, so no lock is needed; values of limited length take the ordinary way.
+    """
+    attributes: Any = span._attributes
+    if not _IS_DIRECT or attributes.max_value_len is not None or attributes.maxlen == 0:
+        span.set_attributes({"code.file.path": path, "code.line.number": line, "code.function.name": function})
+        return
+    write = attributes._setitem_locked
+    write("code.file.path", path)
+    write("code.line.number", line)
+    write("code.function.name", function)
+
+
+def _frame_beyond_greenlet() -> FrameType | None:
+    """Return the frame that waits for SQLAlchemy's asyncio extension, which queries on a stack of its own."""
+    greenlet = sys.modules.get("greenlet")
+    if greenlet is None:
+        return None
+    current = greenlet.getcurrent()
+    if not type(current).__module__.startswith("sqlalchemy."):
+        return None  # the parent of a gevent greenlet has not called it
+    frame: FrameType | None = current.parent.gr_frame
+    return frame
+
+
+def start() -> None:
+    """Watch the spans of the global provider."""
+    provider = trace.get_tracer_provider()
+    if isinstance(provider, TracerProvider):
+        provider.add_span_processor(CodeLocationProcessor())

@@ -1,0 +1,13 @@
+"""aiohttp's client: a CLIENT span per request, and the trace context in its headers."""
+
+from types import ModuleType
+
+NAME = "aiohttp_client"
+LIBRARY = "aiohttp"
+
+
+def instrument(_library: ModuleType) -> None:
+    """Trace every session opened from now on."""
+    from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
+
+    AioHttpClientInstrumentor().instrument()

@@ -1,0 +1,232 @@
+"""OTLP over HTTP with the standard library alone: bounded in time and size, follows nothing, and is traced by nobody.
+
+It does not use requests: that costs a script that never needs it a tenth of a second, and hosts mock it in their tests.
+"""
+
+import encodings.idna  # noqa: F401 - see below
+import http.client
+import ipaddress
+import os
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import partial
+from io import BufferedReader, RawIOBase
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+from opentelemetry.exporter.http.transport._base import BaseHTTPResult, BaseHTTPTransport
+
+# Looking up a host imports encodings.idna. Were that left to the first export, a fork in its midst would leave a child
+# with half of the module: neither the agent nor the host could ever look up a host in it.
+
+# What OTLP advises; the answer is only read so that the connection can be used again.
+_MOST_RESPONSE_BYTES = 4 * 1024 * 1024
+_DEFAULT_TIMEOUT_S = 10.0
+_LONGEST_RETRY_S = 30
+_RETRYABLE = frozenset({429, 502, 503, 504})
+_REDIRECTS = range(300, 400)
+
+
+@dataclass(frozen=True)
+class HttpResult(BaseHTTPResult):
+    """Status and headers of an answer, or the error that came instead of one; its body has already been discarded."""
+
+    received_headers: Any = field(default_factory=dict)
+
+    def content(self) -> bytes:
+        """Return nothing: what a collector says beyond its status is not kept."""
+        return b""
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers, looked up whatever their case."""
+        headers: Mapping[str, str] = self.received_headers
+        return headers
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The files that certify an https collector to us and us to it; None means the system's own, or none."""
+
+    ca_file: str | None
+    client_cert_file: str | None
+    client_key_file: str | None
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context that verifies the collector; OSError says which file is missing or no certificate."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.client_cert_file:
+            context.load_cert_chain(self.client_cert_file, self.client_key_file)
+        return context
+
+
+class HttpTransport(BaseHTTPTransport):
+    """One kept connection to one collector; `tls` is what an https endpoint is trusted by."""
+
+    def __init__(self, tls: Tls) -> None:
+        # After a request that failed: how long the collector asks to be left alone; None means for ever.
+        self.retry_after_s: float | None = None
+        self._tls = tls
+        self._forget_connection()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget_connection)
+
+    def _forget_connection(self) -> None:
+        # Not closed: in a forked child it is the parent's, and a TLS goodbye would end it for both.
+        self._connection: http.client.HTTPConnection | None = None
+        self._lock = threading.Lock()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+        data: bytes | None = None,
+    ) -> BaseHTTPResult:
+        """Send one request and wait `timeout` seconds for its answer; whatever fails is in the result."""
+        deadline_s = time.monotonic() + (_DEFAULT_TIMEOUT_S if timeout is None else timeout)
+        with self._lock:
+            is_kept = self._connection is not None
+            result = self._try(method, url, headers or {}, data, deadline_s)
+            if is_kept and isinstance(result.error, ConnectionError):  # the collector had closed it in the meantime
+                result = self._try(method, url, headers or {}, data, deadline_s)
+        return result
+
+    def is_connection_error(self, exception: Exception | None) -> bool:  # noqa: ARG002 - the SDK's signature
+        """Say no, for the SDK would wait and try again: that is left to the queue, which has `retry_after_s` for it."""
+        return False
+
+    def close(self) -> None:
+        """Leave the connection to the end of the process: a request may still be under way in it."""
+
+    def _try(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, deadline_s: float
+    ) -> HttpResult:
+        self.retry_after_s = None
+        try:
+            return self._exchange(method, url, headers, data, deadline_s)
+        except (OSError, ValueError, LookupError, http.client.HTTPException) as error:
+            self._drop_connection()
+            if not isinstance(error, (ValueError, LookupError, ssl.SSLError)):
+                self.retry_after_s = 0.0
+            return HttpResult(error=error)
+
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, deadline_s: float
+    ) -> HttpResult:
+        parts = urlsplit(url)
+        proxy = _proxy_of(parts)
+        connection = self._connection or _connect(parts, proxy, self._tls)
+        self._connection = connection
+        connection.timeout = _left_s(deadline_s)
+        if connection.sock is not None:
+            connection.sock.settimeout(connection.timeout)
+        connection.set_debuglevel(0)  # a host that debugs its own would find ours on its stdout
+        connection.response_class = partial(_BoundedResponse, deadline_s)  # type: ignore[assignment]
+        target = url if proxy is not None and parts.scheme == "http" else _target(parts)
+        connection.request(method, target, data, {"Accept-Encoding": "identity", **headers})
+        response = connection.getresponse()
+        if response.status in _REDIRECTS:
+            raise ValueError(f"the collector redirects to {response.headers.get('location', '')[:200]!r}")
+        try:
+            response.read()
+        except (OSError, http.client.HTTPException):  # the status has been said; only the connection is spent
+            self._drop_connection()
+        if response.status in _RETRYABLE:
+            self.retry_after_s = _seconds(response.headers.get("retry-after"))
+            return HttpResult(error=ConnectionRefusedError(f"{response.status} {response.reason}"))
+        return HttpResult(response.status, response.reason, None, response.headers)
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class _BoundedReader(RawIOBase):
+    """Reads a socket until a moment and a size: a socket's own timeout starts again with every byte."""
+
+    def __init__(self, sock: Any, deadline_s: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._deadline_s = deadline_s
+        self._left_bytes = _MOST_RESPONSE_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._left_bytes <= 0:
+            raise http.client.HTTPException("the answer is longer than 4 MiB")
+        self._sock.settimeout(_left_s(self._deadline_s))
+        count: int | None = self._raw.readinto(memoryview(buffer)[: self._left_bytes])
+        self._left_bytes -= count or 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    def __init__(self, deadline_s: float, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = BufferedReader(_BoundedReader(sock, deadline_s))
+
+
+def _left_s(deadline_s: float) -> float:
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("the collector took too long")
+    return left_s
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Read a Retry-After header: seconds or a date, bounded, and 0 when it is neither."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), _LONGEST_RETRY_S))
+    try:
+        date = parsedate_to_datetime(text)
+        return min(max(date.timestamp() - time.time(), 0.0), _LONGEST_RETRY_S)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+
+
+def _target(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _proxy_of(parts: SplitResult) -> SplitResult | None:
+    """Return the proxy that the standard variables name for this URL; a loopback collector never has one."""
+    host = parts.hostname or ""
+    proxy = getproxies_environment().get(parts.scheme)
+    if not proxy or _is_loopback(host) or proxy_bypass_environment(parts.netloc.rpartition("@")[2]):
+        return None
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _connect(parts: SplitResult, proxy: SplitResult | None, tls: Tls) -> http.client.HTTPConnection:
+    next_hop = proxy or parts
+    if not next_hop.hostname:
+        raise ValueError(f"{next_hop.geturl()[:200]!r} names no host")
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(next_hop.hostname, next_hop.port)
+    connection = http.client.HTTPSConnection(next_hop.hostname, next_hop.port, context=tls.context())
+    if proxy is not None and parts.hostname:
+        connection.set_tunnel(parts.hostname, parts.port)
+    return connection

@@ -1,0 +1,310 @@
+"""Prints what the agent costs its host: CPU, latency, start-up and memory, with and without it in turn; and features.
+
+The hosts are a Flask and a FastAPI application whose requests take about 10 ms: three queries, work and some waiting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bench.report import percentile, show, show_most
+
+BOOTSTRAP = Path(__file__).parents[2] / "otel_agent" / "bootstrap"
+MOST_CPU_PERCENT, MOST_P99_MS, MOST_START_S, MOST_RSS_MB = 5.0, 1.0, 0.5, 20.0
+SPANS = 20_000
+
+# What every host script begins with: one request's work, and the figures it prints at its end.
+_COMMON = """
+import json, os, sqlite3, sys, threading, time
+import psutil
+
+connection = sqlite3.connect(":memory:", check_same_thread=False)
+connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, amount REAL, state TEXT)")
+connection.executemany("INSERT INTO orders (customer, amount, state) VALUES (?, ?, ?)",
+                       [(n % 97, n * 1.5, "open" if n % 3 else "paid") for n in range(3000)])
+
+def work(customer):
+    rows = connection.execute("SELECT id, amount FROM orders WHERE customer = ?", (customer,)).fetchall()
+    question = "SELECT sum(amount) FROM orders WHERE customer = ? AND state = 'open'"
+    total, = connection.execute(question, (customer,)).fetchone()
+    last, = connection.execute("SELECT max(id) FROM orders").fetchone()
+    for _ in range(WORK_ROUNDS):
+        text = json.dumps([{"id": row[0], "amount": row[1], "share": row[1] / total} for row in rows])
+        parsed = sorted(json.loads(text), key=lambda row: -row["amount"])
+    return {"orders": parsed[:3], "total": total, "last": last}
+
+def serve(call):
+    # The first request, then as many as each line asks for, answered with the figures since the last answer.
+    call(0)
+    ready = {"start_s": time.time() - float(sys.argv[1]), "start_cpu_s": time.process_time()}
+    for n in range(50):
+        call(n)
+    ready["rss_mb"] = psutil.Process().memory_info().rss / 1e6
+    print(json.dumps(ready), flush=True)
+    done_cpu_s = time.process_time()
+    for line in sys.stdin:
+        wall, thread = [], []
+        for n in range(int(line)):
+            start_s, start_thread_s = time.perf_counter(), time.thread_time()
+            call(n)
+            wall.append((time.perf_counter() - start_s) * 1000)
+            thread.append((time.thread_time() - start_thread_s) * 1000)
+        last_cpu_s, done_cpu_s = done_cpu_s, time.process_time()
+        figures = {"wall_ms": wall, "thread_ms": thread, "cpu_ms": (done_cpu_s - last_cpu_s) * 1000 / int(line)}
+        print(json.dumps(figures), flush=True)
+"""
+
+_FLASK = (
+    _COMMON
+    + """
+from flask import Flask
+app = Flask("bench")
+
+@app.get("/customers/<int:customer>")
+def page(customer):
+    answer = work(customer)
+    time.sleep(0.002)
+    return answer
+
+from werkzeug.test import EnvironBuilder
+def call(n):
+    environ = EnvironBuilder(path=f"/customers/{n % 97}", headers={"user-agent": "bench"}).get_environ()
+    statuses = []
+    b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
+    assert statuses == ["200 OK"], statuses
+
+serve(call)
+"""
+)
+
+_FASTAPI = (
+    _COMMON
+    + """
+import asyncio
+from fastapi import FastAPI
+app = FastAPI()
+
+@app.get("/customers/{customer}")
+async def page(customer: int):
+    answer = work(customer)
+    await asyncio.sleep(0.002)
+    return answer
+
+loop = asyncio.new_event_loop()
+async def request(n):
+    sent = []
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+    async def send(message):
+        sent.append(message)
+    path = f"/customers/{n % 97}"
+    await app({
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
+        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("127.0.0.1", 5),
+        "headers": [(b"host", b"bench"), (b"user-agent", b"bench")], "server": ("127.0.0.1", 80), "state": {},
+    }, receive, send)
+    assert sent[0]["status"] == 200, sent
+
+def call(n):
+    loop.run_until_complete(request(n))
+
+serve(call)
+"""
+)
+
+_STATEMENTS = """
+import sqlite3, sys, time
+connection = sqlite3.connect(":memory:")
+cursor = connection.cursor()
+for n in range(500):
+    cursor.execute("SELECT 1")
+start_s = time.process_time()
+for n in range(int(sys.argv[1])):
+    cursor.execute("SELECT 1")
+    if n % 200 == 0:
+        time.sleep(0.01)
+print(time.process_time() - start_s)
+"""
+
+
+def main() -> int:
+    """Measure everything and print it; give 1 when a median misses its target."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="pairs of hosts, with and without the agent")
+    parser.add_argument("--turns", type=int, default=15, help="turns of each host of a pair")
+    parser.add_argument("--requests", type=int, default=10, help="requests in a turn")
+    parser.add_argument("--no-features", action="store_true", help="leave the features' own tables out")
+    args = parser.parse_args()
+    with _collector() as port, tempfile.TemporaryDirectory() as directory:
+        rounds = _rounds_of_work()
+        held = [
+            _measure_application(name, script.replace("WORK_ROUNDS", str(rounds)), port, directory, args)
+            for name, script in (("Flask", _FLASK), ("FastAPI", _FASTAPI))
+        ]
+        _measure_spans(port, directory, args.repeats)
+    for module in () if args.no_features else ("agent_costs", "agent_runtime_costs"):
+        _show_features(module)
+    return 0 if all(held) else 1
+
+
+def _measure_application(name: str, script: str, port: int, directory: str, args: argparse.Namespace) -> bool:
+    """Run pairs of hosts side by side, their requests in turns; print figures, ratios and spreads."""
+    pairs = [_pair(script, port, directory, args) for _ in range(args.repeats)]
+    plain_ms = [turn["cpu_ms"] for pair in pairs for turn in pair.turns[0]]
+    elapsed_ms = [value for pair in pairs for turn in pair.turns[0] for value in turn["wall_ms"]]
+    times = f"{statistics.median(elapsed_ms):.1f} ms, of it {statistics.median(plain_ms):.1f} ms CPU"
+    show(f"{name}: a request without the agent", times)
+    held = [
+        show_most(f"{name}: CPU overhead, all threads", [p.overhead() for p in pairs], MOST_CPU_PERCENT, ".1f", " %")
+    ]
+    for what, key, share in (("p99, CPU", "thread_ms", 0.99), ("p99", "wall_ms", 0.99), ("p50", "wall_ms", 0.5)):
+        added_ms = [pair.added(key, share) for pair in pairs]
+        held.append(show_most(f"{name}: added {what}", added_ms, MOST_P99_MS, ".2f", " ms"))
+    for what, key, most, unit in (
+        ("start-up, CPU", "start_cpu_s", MOST_START_S, " s"),
+        ("start-up", "start_s", MOST_START_S, " s"),
+        ("memory (RSS)", "rss_mb", MOST_RSS_MB, " MB"),
+    ):
+        held.append(show_most(f"{name}: added {what}", [pair.gained(key) for pair in pairs], most, ".2f", unit))
+    return all(held)
+
+
+@dataclass
+class _Pair:
+    """Figures of a host without the agent and of one with it, in this order."""
+
+    ready: tuple[dict[str, float], dict[str, float]]
+    turns: tuple[list[dict[str, Any]], list[dict[str, Any]]]
+
+    def overhead(self) -> float:
+        """Percent of CPU more, the median over neighbouring turns."""
+        ratios = [traced["cpu_ms"] / plain["cpu_ms"] for plain, traced in zip(*self.turns, strict=True)]
+        return (statistics.median(ratios) - 1) * 100
+
+    def added(self, key: str, share: float) -> float:
+        """Milliseconds more at a percentile of all requests."""
+        plain, traced = ([value for turn in turns for value in turn[key]] for turns in self.turns)
+        return percentile(traced, share) - percentile(plain, share)
+
+    def gained(self, key: str) -> float:
+        """How much more the host with the agent needs to get ready."""
+        return self.ready[1][key] - self.ready[0][key]
+
+
+def _pair(script: str, port: int, directory: str, args: argparse.Namespace) -> _Pair:
+    hosts, pair = [], _Pair(({}, {}), ([], []))
+    for index, collector in enumerate((None, port)):
+        host = _start(script, collector, directory, str(time.time()))
+        hosts.append(host)
+        pair.ready[index].update(json.loads(host.stdout.readline() if host.stdout else ""))
+    pipes = [(host.stdin, host.stdout) for host in hosts if host.stdin and host.stdout]
+    for turn in range(args.turns):
+        for index in (0, 1) if turn % 2 else (1, 0):
+            into, out = pipes[index]
+            into.write(f"{args.requests}\n")
+            into.flush()
+            pair.turns[index].append(json.loads(out.readline()))
+    for host in hosts:
+        host.communicate()
+    return pair
+
+
+def _measure_spans(port: int, directory: str, repeats: int) -> None:
+    """Print the CPU of one span, made, queued, encoded and sent, as the difference of two loops of statements."""
+    costs_us = []
+    for _ in range(repeats):
+        plain_s, traced_s = (float(_run(_STATEMENTS, p, directory, str(SPANS))) for p in (None, port))
+        costs_us.append((traced_s - plain_s) / SPANS * 1e6)
+    show_most("one statement span, made to sent (CPU)", costs_us, 100, ".1f", " µs")
+
+
+def _show_features(module_name: str) -> None:
+    """Print the features' own cost tables, where these are there."""
+    try:
+        module = importlib.import_module(f"bench.{module_name}")
+    except ModuleNotFoundError:
+        return
+    measure: Callable[[], object] | None = getattr(module, "main", None)
+    if measure is not None:
+        sys.argv = [module_name]  # it reads options of its own
+        measure()
+
+
+def _run(script: str, port: int | None, directory: str, *arguments: str) -> str:
+    """Run a host script to its end; return what it prints."""
+    return _start(script, port, directory, *arguments).communicate()[0]
+
+
+def _start(script: str, port: int | None, directory: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a host script; with a port, under the agent and with the collector there."""
+    steering = ("OTEL_", "PYTHON", "SPANWISE_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
+    if port is not None:
+        environment |= {
+            "PYTHONPATH": str(BOOTSTRAP),
+            "OTEL_SERVICE_NAME": "bench",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        }
+    command = [sys.executable, "-c", script, *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, cwd=directory, stdin=pipe, stdout=pipe, text=True)
+
+
+def _rounds_of_work() -> int:
+    """How often a host repeats its work for a request to take about 10 ms on this machine."""
+    rows = [{"id": n, "amount": n * 1.5, "share": 0.123456789} for n in range(31)]
+    start_s = time.thread_time()
+    for _ in range(200):
+        sorted(json.loads(json.dumps(rows)), key=lambda row: -row["amount"])
+    return max(1, round(0.0072 / ((time.thread_time() - start_s) / 200)))
+
+
+class _Taker(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        return
+
+
+def _take(ready: Connection) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Taker)
+    server.daemon_threads = True
+    ready.send(server.server_address[1])
+    server.serve_forever()
+
+
+@contextmanager
+def _collector() -> Iterator[int]:
+    """Yield the port of a collector that takes everything, in a process of its own."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_take, args=(theirs,), daemon=True)
+    process.start()
+    yield int(ours.recv())
+    process.terminate()
+    process.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

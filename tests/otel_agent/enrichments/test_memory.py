@@ -1,0 +1,262 @@
+"""What requests add to the process, by endpoint, and the lines that allocate what leaks."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_agent.enrichments._leak_verdict import LeakVerdict, growth_bytes_per_hour
+from otel_agent.enrichments.memory import resident_bytes
+
+ROOT = Path(__file__).parents[3]
+MB = 1024 * 1024
+
+
+def python_value(value):
+    """Turn an OTLP AnyValue into lists, dicts and plain values."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [python_value(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {pair.key: python_value(pair.value) for pair in value.kvlist_value.values}
+    return getattr(value, kind)
+
+
+def reports(sink, key):
+    """What the allocation records say under `key`: lists of lines or endpoints with their sizes."""
+    bodies = [python_value(record.body) for _, scope, record in sink.logs if scope == "spanwise.memory"]
+    return [body[key] for body in bodies]
+
+
+def test_growth_is_laid_to_the_endpoint_that_leaks(sink, run_host):
+    """The endpoint that keeps 1 MB per request grows by what it keeps, and the one beside it not."""
+    script = """
+from opentelemetry import trace
+tracer = trace.get_tracer("host")
+kept = []
+
+def request(route, work):
+    with tracer.start_as_current_span(route, kind=trace.SpanKind.SERVER, attributes={"http.route": route}):
+        return work()
+
+for _ in range(20):
+    request("/leaks", lambda: kept.append(b"x" * 1_048_576))
+    request("/tidy", lambda: [object() for _ in range(1000)])
+"""
+
+    run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    growth = [metric for _, _, metric in sink.metrics if metric.name == "process.memory.growth"][-1]
+    by_route = {sink.attributes_of(point)["http.route"]: point.as_int for point in growth.sum.data_points}
+    assert growth.unit == "By"
+    assert not growth.sum.is_monotonic
+    assert by_route["/leaks"] == pytest.approx(20 * MB, rel=0.25)
+    assert abs(by_route["/tidy"]) < 2 * MB
+
+
+def test_in_a_window_the_growth_of_endpoints_is_exact(sink, run_host):
+    """Memory that is freed after the response, and used again by the endpoint that leaks, deceives no longer."""
+    script = """
+import time
+from opentelemetry import trace
+tracer = trace.get_tracer("host")
+kept = []
+
+def request(route, work):
+    with tracer.start_as_current_span(route, kind=trace.SpanKind.SERVER, attributes={"http.route": route}):
+        return work()
+
+end = time.monotonic() + 1.6
+while time.monotonic() < end:
+    request("/leaks", lambda: kept.append(b"x" * 100_000))
+    ballast = request("/frees", lambda: b"x" * 8_388_608)
+    del ballast
+    time.sleep(0.01)
+"""
+
+    run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, SPANWISE_MEMORY_WINDOW="0.8")
+
+    endpoints, *_ = reports(sink, "endpoints")
+    lines, *_ = reports(sink, "lines")
+    growth = {endpoint["http.route"]: endpoint["growth_bytes"] for endpoint in endpoints}
+    leaking = next(line for line in lines if line["code.line.number"] == 13)
+    assert growth["/leaks"] == pytest.approx(leaking["growth_bytes"], rel=0.15)
+    assert growth.get("/frees", 0) < growth["/leaks"] / 10
+
+
+def test_overlapping_requests_are_not_measured(sink, run_host):
+    """What grows while two requests are in flight is nobody's."""
+    script = """
+from opentelemetry import trace
+tracer = trace.get_tracer("host")
+kept = []
+
+def request(route):
+    return tracer.start_as_current_span(route, kind=trace.SpanKind.SERVER, attributes={"http.route": route})
+
+with request("/a"), request("/b"):
+    kept.append(b"x" * 20_000_000)
+with request("/c"):
+    pass
+"""
+
+    run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    growth = [metric for _, _, metric in sink.metrics if metric.name == "process.memory.growth"][-1]
+    by_route = {sink.attributes_of(point)["http.route"]: point.as_int for point in growth.sum.data_points}
+    assert by_route.keys() == {"/c"}
+
+
+def test_endpoints_beyond_the_limit_share_one_name(sink, run_host):
+    """A host that makes up routes without end has 200 of them and one for the rest."""
+    script = """
+from opentelemetry import trace
+tracer = trace.get_tracer("host")
+for i in range(300):
+    tracer.start_span(f"GET /{i}", kind=trace.SpanKind.SERVER, attributes={"http.route": f"/{i}"}).end()
+"""
+
+    run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    growth = [metric for _, _, metric in sink.metrics if metric.name == "process.memory.growth"][-1]
+    routes = {sink.attributes_of(point)["http.route"] for point in growth.sum.data_points}
+    assert len(routes) == 201
+    assert "other" in routes
+
+
+def test_the_leak_of_the_demo_shop_names_its_line(sink, run_host, tmp_path):
+    """With a window open, the reports that the shop's worker keeps are at the top, by file and line."""
+    script = f"""
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from demo_app.models import open_engine
+from demo_app.seed import ensure_seeded
+from demo_app.worker import Reports, make_report
+
+data = Path({str(tmp_path)!r})
+ensure_seeded(data)
+engine, reports = open_engine(data / "shop.db"), Reports(leaks=True)
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    reports.add(make_report(engine))
+    time.sleep(0.02)
+"""
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, SPANWISE_MEMORY_WINDOW="1.5")
+
+    assert outcome.code == 0, outcome.err
+    source = (ROOT / "demo_app" / "worker.py").read_text().splitlines()
+    (top, *others), *_ = reports(sink, "lines")
+    assert top["code.file.path"] == str(ROOT / "demo_app" / "worker.py")
+    assert "ljust(REPORT_ROW_BYTES).encode()" in source[top["code.line.number"] - 1]
+    assert top["growth_bytes"] > 10 * max([line["growth_bytes"] for line in others], default=0)
+    assert top["size_bytes"] == pytest.approx(top["count"] * 1057, rel=0.2)
+    assert len(others) < 20
+
+
+def test_tracing_of_allocations_ends_with_the_window(sink, run_host):
+    """Tracing is off before the first span and after the window, and a forked child is not left with it."""
+    script = """
+import os, time, tracemalloc
+from opentelemetry import trace
+tracer = trace.get_tracer("host")
+before = tracemalloc.is_tracing()
+tracer.start_span("first").end()
+time.sleep(0.2)
+during = tracemalloc.is_tracing()
+pid = os.fork()
+if pid == 0:
+    os._exit(tracemalloc.is_tracing())
+child = os.waitpid(pid, 0)[1]
+time.sleep(1.2)
+print(before, during, child, tracemalloc.is_tracing())
+"""
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, SPANWISE_MEMORY_WINDOW="0.6")
+
+    assert outcome.out == "False True 0 False\n"
+
+
+@pytest.mark.parametrize(
+    "setting", [{}, {"SPANWISE_MEMORY_WINDOW": "1", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "memory"}]
+)
+def test_nothing_is_traced_unless_asked_for(sink, run_host, setting):
+    """By default, and when switched off by name, tracemalloc is not even imported."""
+    script = """
+import sys, time
+from opentelemetry import trace
+trace.get_tracer("host").start_span("first").end()
+time.sleep(0.1)
+print("tracemalloc" in sys.modules and sys.modules["tracemalloc"].is_tracing())
+"""
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, **setting)
+
+    assert outcome.out == "False\n"
+
+
+def test_the_verdict_opens_a_window(sink, run_host):
+    """Without being asked, a process that grows and grows is looked into; here an hour is made to pass in a second."""
+    script = """
+import time
+import otel_agent.enrichments._leak_verdict as rule
+from otel_agent.enrichments import memory
+rule._SPACING_S, rule._WINDOW_S, memory._VERDICT_WINDOW_S = 0.01, 1.0, 0.5
+memory.start()
+kept, end = [], time.monotonic() + 4
+while time.monotonic() < end:
+    kept.append(b"x" * 100_000)
+    time.sleep(0.01)
+"""
+
+    run_host(
+        script,
+        OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
+        OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="memory",
+        OTEL_METRIC_EXPORT_INTERVAL="100",
+    )
+
+    (top, *_), *_ = reports(sink, "lines")
+    assert top["code.line.number"] == 9
+
+
+def series(minutes, bytes_at):
+    """A reading every 30 s."""
+    return [(half_minute * 30.0, bytes_at(half_minute / 2)) for half_minute in range(minutes * 2)]
+
+
+@pytest.mark.parametrize(
+    ("points", "mb_per_hour"),
+    [
+        (series(60, lambda minute: (100 + minute) * MB), 60),
+        (series(21, lambda minute: (100 + minute) * MB), 60),
+        (series(15, lambda minute: (100 + minute) * MB), 0),
+        (series(60, lambda minute: (100 + min(minute, 30)) * MB), 0),
+        (series(60, lambda minute: (200 - minute) * MB), 0),
+        (series(60, lambda minute: 100 * MB), 0),
+        (series(60, lambda minute: (10 + 9 * (minute % 10)) * MB), 0),
+        (series(60, lambda minute: (300 if minute < 20 else 100 + minute) * MB), 60),
+        ([], 0),
+    ],
+    ids=["leak", "young leak", "too young", "levelled off", "shrinking", "flat", "sawtooth", "after a drop", "empty"],
+)
+def test_growth_that_stays_is_a_leak(points, mb_per_hour):
+    """The rule tells steady growth from warming up, levelling off and caches that are emptied."""
+    assert growth_bytes_per_hour(points) == pytest.approx(mb_per_hour * MB, rel=0.02, abs=1)
+
+
+def test_a_verdict_is_given_once_an_hour():
+    """A leak that goes on for two hours and a half is told as soon as it is sure, and again an hour after."""
+    verdict = LeakVerdict()
+    told = [second for second in range(0, 9000, 10) if verdict.is_leak(float(second), (100 + second) * MB)]
+
+    assert told == [1200, 4800, 8400]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is psutil's figure itself")
+def test_resident_bytes_are_those_of_psutil():
+    """The cheap reading is what psutil reads."""
+    import psutil
+
+    assert resident_bytes() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)

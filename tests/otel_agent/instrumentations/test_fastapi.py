@@ -1,0 +1,49 @@
+"""FastAPI."""
+
+import pytest
+
+pytest.importorskip("fastapi", reason="FastAPI is not installed")
+
+HOST = """
+import asyncio
+from fastapi.applications import FastAPI
+app = FastAPI()
+@app.get("/items/{item_id}")
+def item(item_id: int):
+    return 1 / item_id
+async def ask(path):
+    statuses = []
+    async def receive():
+        return {"type": "http.request"}
+    async def send(message):
+        statuses.append(message.get("status"))
+    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "scheme": "http"}
+    try:
+        await app(scope, receive, send)
+    except ZeroDivisionError:
+        pass
+    return statuses[0]
+print([asyncio.run(ask(path)) for path in ("/items/1", "/items/0", "/nowhere")])
+"""
+
+
+def test_requests_are_named_after_their_route(sink, run_host):
+    """A request is one span named after its route, a failed one an error with its exception, an unknown path a GET."""
+    outcome = run_host(HOST, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    assert outcome.out == "[200, 500, 404]\n"
+    assert [(span.name, span.kind) for _, _, span in sink.spans] == [
+        ("GET /items/{item_id}", 2),
+        ("GET /items/{item_id}", 2),
+        ("GET", 2),
+    ]
+    failed = sink.spans[1][2]
+    assert (failed.status.code, sink.attributes_of(failed)["http.response.status_code"]) == (2, 500)
+    assert [event.name for event in failed.events] == ["exception"]
+
+
+def test_excluded_urls_are_not_traced(sink, run_host):
+    """The standard variable keeps requests out, and nothing of FastAPI's own telemetry takes their place."""
+    run_host(HOST, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_PYTHON_FASTAPI_EXCLUDED_URLS="items/0,nowhere")
+
+    assert sink.span_names() == ["GET /items/{item_id}"]
