@@ -109,7 +109,7 @@ class Span:
     """One operation of one service, complete with everything OTLP said about it.
 
     `kind` and `status_code` keep unknown wire numbers as they came.
-    `parent_span_id` is "" for a root.
+    `parent_span_id` is "" for a root. `is_open`: the span has not ended, `end_ns` is when it was last heard of.
     """
 
     trace_id: str
@@ -131,6 +131,7 @@ class Span:
     dropped_attributes_count: int = 0
     dropped_events_count: int = 0
     dropped_links_count: int = 0
+    is_open: bool = False
 
     @property
     def duration_ns(self) -> int:

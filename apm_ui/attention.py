@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from apm_analysis.red import ServiceRed
 from apm_analysis.slo.burn_rate import SloStatus
 from apm_analysis.slow_queries import SlowQuery
+from apm_store.model import Span
+from apm_ui.components.open_spans import place_text
 from apm_ui.components.slo_cards import hour_window, spent_text
 from apm_ui.components.sql import statement_name
 from apm_ui.components.status import SEVERITY
@@ -38,13 +40,18 @@ def find_attention(
     statuses: Iterable[SloStatus],
     services: Sequence[ServiceRed],
     queries: Sequence[SlowQuery],
+    lost: Sequence[Span],
     filters: Filters,
 ) -> list[Attention]:
-    """The worst first; among equals burning objectives, failing services without one, then a dominant statement."""
+    """The worst first; among equals burning objectives, failing services without one, `lost` requests, a statement.
+
+    `lost` are open spans that went silent, the statement is one that takes most of the database time.
+    """
     burning = [status for status in statuses if status.state in {"critical", "warn"}]
     spoken_for = {status.objective.service for status in burning}
     rows = [_objective(status, filters) for status in burning]
     rows += [_service(red, filters) for red in services if is_failing(red) and red.service not in spoken_for]
+    rows += [_lost(lost, filters)] if lost else []
     rows += [_statement(query, filters) for query in queries[:1] if _is_dominant(query)]
     return sorted(rows, key=lambda row: SEVERITY[row.state])
 
@@ -87,6 +94,17 @@ def _service(red: ServiceRed, filters: Filters) -> Attention:
     link = replace(filters.only_shared(), service=red.service).with_params(status="error").link("/traces")
     shares = tuple(point.failed_count / point.count if point.count else None for point in red.series)
     return Attention(failing_state(red), red.service, problem, effect, link, "See failed traces", shares)
+
+
+def _lost(lost: Sequence[Span], filters: Filters) -> Attention:
+    newest = max(lost, key=lambda span: span.end_ns)
+    others = f" and {plural(len(lost) - 1, 'other request')}" if len(lost) > 1 else ""
+    at = place_text(newest)
+    effect = f"Last heard of {duration(newest.duration_ns)} after the start{f', at {at}' if at else ''}."
+    link = filters.only_shared().link(f"/traces/{newest.trace_id}")
+    return Attention(
+        "warn", newest.name or "(no name)", f"{others} never finished.".lstrip(), effect, link, "Open trace"
+    )
 
 
 def _is_dominant(query: SlowQuery) -> bool:

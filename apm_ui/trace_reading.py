@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from apm_analysis import open_spans
 from apm_analysis.trace_tree import TraceTree, build_tree
 from apm_store.api import Store
 from apm_store.model import Span
+from apm_store.query import LogQuery
 from apm_ui.components.waterfall import believable_range, display_order, http_status, waterfall_data, waterfall_json
 
 MAX_LINES = 1_000
+_MAX_OPEN_RECORDS = 2_000
 _KEPT_TRACES = 2
 # A large trace takes seconds to read, so while it grows it is read again only now and then.
 _LARGE_SPANS = 10_000
@@ -44,6 +47,7 @@ class TraceReading:
     """What is known of a trace. `lines` are its longest spans; `ids` and `self_times_ns` cover every span.
 
     `is_root_missing`: no span without a parent has arrived. `culprit` is the failed span that lies deepest.
+    `open_spans` are those that have not ended as last heard of; they are among the spans and never fail.
     `self_time` is (service, slot, ns), most first, over all spans; `top_operations` (operation, calls, self time in
     ns) are those of the first service. `payload` is the waterfall's JSON and `revision` its fingerprint.
     """
@@ -60,17 +64,30 @@ class TraceReading:
     self_time: tuple[tuple[str, int, int], ...]
     top_operations: tuple[tuple[str, int, int], ...]
     lines: tuple[SpanLine, ...]
+    open_spans: tuple[Span, ...]
     ids: str
     self_times_ns: array[int]
+    subtree_ends: array[int]
     payload: bytes
     revision: str
 
     def self_time_ns(self, span_id: str) -> int | None:
         """The self time of a span; None when the trace has no span with this id."""
+        index = self._index(span_id)
+        return None if index is None else self.self_times_ns[index]
+
+    def subtree(self, span_id: str) -> frozenset[str]:
+        """The ids of a span and of all below it; empty when the trace has no span with this id."""
+        index = self._index(span_id)
+        if index is None:
+            return frozenset()
+        return frozenset(self.ids[at * 16 : at * 16 + 16] for at in range(index, self.subtree_ends[index]))
+
+    def _index(self, span_id: str) -> int | None:
         place = self.ids.find(span_id)
         while place % 16 and place >= 0:
             place = self.ids.find(span_id, place + 1)
-        return self.self_times_ns[place // 16] if place >= 0 else None
+        return place // 16 if place >= 0 else None
 
 
 class TraceReader:
@@ -88,7 +105,7 @@ class TraceReader:
             kept = self._kept.get(trace_id)
             if kept and (kept[0] == version or now < kept[1]):
                 return kept[2]
-            spans = self._store.traces.get(trace_id)
+            spans = self._spans(trace_id)
             if not spans:
                 return None
             slots = {service.name: service.slot for service in self._store.traces.services()}
@@ -99,6 +116,13 @@ class TraceReader:
             while len(self._kept) > _KEPT_TRACES:
                 self._kept.popitem(last=False)
             return reading
+
+    def _spans(self, trace_id: str) -> list[Span]:
+        """The spans that have ended, and those of which only records tell."""
+        spans = self._store.traces.get(trace_id)
+        told = LogQuery(trace_id=trace_id, event_name=open_spans.EVENT_NAME, limit=_MAX_OPEN_RECORDS)
+        records = self._store.logs.find(told)
+        return [*spans, *open_spans.open_spans(records, {span.span_id for span in spans})] if records else spans
 
 
 _READERS: WeakKeyDictionary[Store, TraceReader] = WeakKeyDictionary()
@@ -138,8 +162,10 @@ def read_spans(spans: Sequence[Span], slots: Mapping[str, int]) -> TraceReading:
         self_time=self_time,
         top_operations=_top_operations(tree, self_time[0][0]),
         lines=tuple(map(line, longest)),
+        open_spans=tuple(span for span in spans if span.is_open),
         ids="".join(node.span.span_id for node in tree.nodes),
         self_times_ns=array("q", (min(node.self_time_ns, 2**63 - 1) for node in tree.nodes)),
+        subtree_ends=array("q", (node.end_of_subtree for node in tree.nodes)),
         payload=payload,
         revision=hashlib.blake2b(payload, digest_size=8).hexdigest(),
     )

@@ -8,7 +8,7 @@
   const LABEL_FLIP = 0.74;
   const TAGS = [
     ["ORPHAN", "orphan", "Its parent has not arrived"],
-    ["UNFINISHED", "unfinished", "It has no end time"],
+    ["UNFINISHED", "unfinished", "It has not ended, as far as is known"],
     ["NEGATIVE", "ends early", "It ends before it starts; drawn with no duration"],
     ["SKEW", "skew", "It starts before its parent: the clocks of the two hosts differ"],
     ["ASYNC", "async", "Its parent did not wait for it"],

@@ -17,6 +17,7 @@ ICONS: dict[str, list[Node]] = {
     "overview": [_path("M2.5 8.5h3v5h-3zM6.5 2.5h3v11h-3zM10.5 5.5h3v8h-3z")],
     "services": [_path("M3 2.5h10v4.5H3zM3 9h10v4.5H3zM5.2 4.75h.01M5.2 11.25h.01")],
     "traces": [_path("M2 3.5h8M4.5 8h7M8 12.5h6")],
+    "profiles": [_path("M2 3h12v3.4H2zM2 6.4h8v3.4H2zM2 9.8h4v3.2H2z")],
     "logs": [_path("M2.5 4h11M2.5 8h11M2.5 12h7")],
     "queries": [
         ["ellipse", {"cx": 8, "cy": 4, "rx": 5, "ry": 2}],

@@ -14,6 +14,7 @@ from apm_store.model import Attributes, AttributeValue, LogRecord, Span, SpanEve
 from apm_ui.components.attributes import hyphenated
 from apm_ui.components.card import copy_button, drawer
 from apm_ui.components.icons import icon
+from apm_ui.components.open_spans import open_state
 from apm_ui.components.sql import pretty_sql
 from apm_ui.components.status import service_name, status_shape, tag
 from apm_ui.components.text import bytes_, clock, count, duration, relative, short_id
@@ -55,7 +56,7 @@ def span_details(facts: SpanFacts, hrefs: SpanHrefs) -> Component:
     kind = _KINDS.get(span.kind, f"kind {span.kind}")
     parts = [
         _facts(facts),
-        _status(span),
+        open_state(span, facts.now_ns) if span.is_open else _status(span),
         _statement(span),
         # What a failed span threw says more than its attributes.
         _events(span) if span.is_error else None,
@@ -106,7 +107,7 @@ def _hex(value: bytes) -> str:
 
 def _facts(facts: SpanFacts) -> Component:
     cells = (
-        ("Duration", duration(facts.span.duration_ns)),
+        ("Open for" if facts.span.is_open else "Duration", duration(facts.span.duration_ns)),
         ("Self time", duration(facts.self_time_ns)),
         ("Start", offset(facts.offset_ns)),
     )

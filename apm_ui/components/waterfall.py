@@ -119,7 +119,7 @@ def _flags(tree: TraceTree, index: int, origin_ns: int, end_ns: int) -> int:
         flags |= Flag.ORPHAN
     if node.is_cycle_cut:
         flags |= Flag.CYCLE
-    if span.end_ns == 0:
+    if span.is_open or span.end_ns == 0:
         flags |= Flag.UNFINISHED
     elif span.end_ns < span.start_ns:
         flags |= Flag.NEGATIVE

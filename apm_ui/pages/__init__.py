@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from apm_ui.page import PageModule
 
-from . import overview, slos, slow_queries, system, trace, traces
+from . import overview, profiles, slos, slow_queries, system, trace, traces
 
-PAGES: tuple[PageModule, ...] = (overview, traces, trace, slow_queries, slos, system)
+PAGES: tuple[PageModule, ...] = (overview, traces, trace, profiles, slow_queries, slos, system)

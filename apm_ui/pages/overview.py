@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from dash import html
 from dash.development.base_component import Component
 
+from apm_analysis.open_spans import is_silent
 from apm_analysis.red import (
     OperationRed,
     RedPoint,
@@ -23,6 +24,7 @@ from apm_analysis.red import (
 from apm_analysis.slo.burn_rate import SloStatus, evaluate_all
 from apm_analysis.slo.openslo import load_objectives
 from apm_analysis.slow_queries import SlowQuery, rank_slow_queries
+from apm_store.model import Span
 from apm_store.query import MINUTE_NS, Coverage, ServiceInfo, SpanAggregate, TimeRange
 from apm_store.sketch import Sketch
 from apm_ui.attention import Attention, failing_state, find_attention
@@ -48,6 +50,7 @@ from apm_ui.filters import Filters
 from apm_ui.listeners import check_listeners
 from apm_ui.page import Page
 from apm_ui.sources import Sources
+from apm_ui.still_open import finder_of
 
 PAGE = Page(slug="overview", path="/", title="Overview", order=10, icon="overview")
 
@@ -129,8 +132,14 @@ def load(sources: Sources, filters: Filters) -> OverviewModel:
         operations=tuple(operation_red(store, span, filters.service)),
         slos=tuple(slos),
         queries=tuple(queries),
-        attention=tuple(find_attention(slos, services, queries, filters)),
+        attention=tuple(find_attention(slos, services, queries, _lost(sources, filters, now_ns), filters)),
     )
+
+
+def _lost(sources: Sources, filters: Filters, now_ns: int) -> list[Span]:
+    """The outermost open span of each request that went silent; none in ranges of the past."""
+    found = finder_of(sources.store).find(now_ns, filters.service) if filters.range_name != "custom" else None
+    return [span for span in found.spans if is_silent(span, now_ns)] if found else []
 
 
 def _totals(sources: Sources, filters: Filters, step_ns: int) -> Totals:

@@ -15,6 +15,7 @@ from apm_ui.components.card import card, header, note
 from apm_ui.components.chips import Facet, facets, problem_line, query_bar
 from apm_ui.components.durations import duration_histogram, duration_legend, duration_scatter, is_log_scaled, outcome_of
 from apm_ui.components.empty import Listener, first_start, nothing_matches, prune_note
+from apm_ui.components.open_spans import open_spans_card, total_text
 from apm_ui.components.text import clock, count, duration, plural, resolved_range
 from apm_ui.components.trace_cells import trace_list
 from apm_ui.filters import FilterError, Filters, parse_filters
@@ -31,10 +32,12 @@ from apm_ui.search import (
     trace_query,
 )
 from apm_ui.sources import Sources
+from apm_ui.still_open import StillOpen, finder_of
 from apm_ui.trace_search import Blocker, TraceRow, find_blocker, load_facets, name_statement, to_trace_row
 
 PAGE = Page(slug="traces", path="/traces", title="Traces", order=20, icon="traces", group="Explore")
 MAX_POINTS = 5_000
+MAX_STILL_OPEN = 5
 ROW_STEPS = (100, 250, 500, 1_000)
 ORDERS = {"newest": "newest first", "slowest": "slowest first"}
 VIEWS = {"scatter": "Scatter", "histogram": "Histogram"}
@@ -44,13 +47,15 @@ VIEWS = {"scatter": "Scatter", "histogram": "Histogram"}
 class TracesModel:
     """Everything the page shows; `order` and `chart` are keys of ORDERS and VIEWS.
 
-    With a `problem` nothing was searched; `blocker` says why nothing matches. `statements` are names by id.
+    `still_open` is None in ranges that do not end now. With a `problem` nothing was searched; `blocker` says why
+    nothing matches. `statements` are names by id.
     """
 
     filters: Filters
     now_ns: int
     listeners: tuple[Listener, ...]
     coverage: Coverage
+    still_open: StillOpen | None
     conditions: tuple[Condition, ...]
     order: str
     chart: str
@@ -64,8 +69,8 @@ class TracesModel:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the store has never held a span."""
-        return self.coverage.last_ns is None
+        """Whether the store has never heard of a span."""
+        return self.coverage.last_ns is None and self.still_open is None
 
     def href(self, conditions: Sequence[Condition]) -> str:
         """The address of this page with these conditions."""
@@ -77,11 +82,12 @@ def load(sources: Sources, filters: Filters) -> TracesModel:
     store, time_range, now_ns = sources.store.traces, filters.time_range, time.time_ns()
     order, chart, limit = _choice(filters, "order", ORDERS), _choice(filters, "view", VIEWS), _row_limit(filters)
     coverage = store.coverage(time_range)
+    still_open = finder_of(sources.store).find(now_ns, filters.service) if filters.range_name != "custom" else None
     listeners = check_listeners(sources) if coverage.last_ns is None else ()
     try:
         conditions = filters_to_conditions(filters)
     except SearchError as problem:
-        return TracesModel(filters, now_ns, listeners, coverage, (), order, chart, problem)
+        return TracesModel(filters, now_ns, listeners, coverage, still_open, (), order, chart, problem)
     query = trace_query(conditions, TraceQuery(time_range, limit=limit, order=order))
     found = store.find(query, max_points=MAX_POINTS)
     slots = {service.name: service.slot for service in store.services()}
@@ -91,6 +97,7 @@ def load(sources: Sources, filters: Filters) -> TracesModel:
         now_ns=now_ns,
         listeners=listeners,
         coverage=coverage,
+        still_open=still_open,
         conditions=conditions,
         order=order,
         chart=chart,
@@ -129,7 +136,8 @@ def view(model: TracesModel) -> Component:
     side = facets(model.facets, model.conditions, model.href, _facet_note(model.conditions))
     columns = html.Div([side, html.Div(body, className="stack")], className="beside-facets")
     pruned = prune_note(model.coverage, model.now_ns)
-    return html.Div([header(_title(model, model.found), _scope(model)), bar, pruned, columns], className="stack")
+    head = header(_title(model, model.found), _scope(model))
+    return html.Div([head, bar, pruned, _still_open(model), columns], className="stack")
 
 
 def _title(model: TracesModel, found: TracePage) -> str:
@@ -144,6 +152,16 @@ def _title(model: TracesModel, found: TracePage) -> str:
     if failed in {0, found.total}:
         return f"{total}, {'all' if failed else 'none'} failed"
     return f"{total}, {count(failed)} of them failed"
+
+
+def _still_open(model: TracesModel) -> Component | None:
+    found, shared = model.still_open, model.filters.only_shared()
+    if found is None:
+        return None
+    shown = found.spans[:MAX_STILL_OPEN]
+    total = total_text(len(shown), len(found.spans), is_complete=found.is_complete)
+    slots = model.slots or {}
+    return open_spans_card(shown, slots, model.now_ns, total, lambda span: shared.link(f"/traces/{span.trace_id}"))
 
 
 def _is_all_pruned(model: TracesModel) -> bool:
@@ -240,6 +258,8 @@ def _nothing(model: TracesModel) -> Component:
     day = dcc.Link(
         "Search the last 24 h", href=replace(model.filters, range_name="1d").link(PAGE.path), className="button"
     )
+    if model.coverage.last_ns is None:
+        return nothing_matches("Spans arrive here when they end, and none has ended yet.", title="No traces")
     if not model.conditions:
         newest = clock(model.coverage.last_ns, model.now_ns)
         if _is_all_pruned(model):

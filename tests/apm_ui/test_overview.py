@@ -6,8 +6,10 @@ import time
 
 import pytest
 from builders import MS, SECOND, make_batch, make_span
+from runtime_records import make_log_batch, make_open_record
 
 from apm_store.model import SpanKind
+from apm_ui import still_open
 from apm_ui.attention import failing_state
 from apm_ui.components.text import minute_clock
 from apm_ui.filters import parse_filters
@@ -148,3 +150,23 @@ def test_few_failures_are_not_judged(empty_sources):
     assert model.attention == ()
     assert failing_state(model.services[0]) == "unknown"
     assert "too few to judge" in str(overview.view(model))
+
+
+def test_requests_that_never_finished_need_attention(empty_sources, monkeypatch):
+    """Open spans that went silent are one row that leads to the newest; those still heard of are none."""
+    monkeypatch.setattr(still_open, "LOOKUP_S", 10.0)
+    now_ns = time.time_ns()
+    empty_sources.store.traces.write(make_batch([make_span("GET /", trace=1, start_ns=now_ns - SECOND)], "shop"))
+    place = ("/srv/shop/views.py", 14, "hang")
+    records = [
+        make_open_record("GET /runs", trace=2, start_ns=now_ns - 10 * SECOND, open_ns=10 * SECOND),
+        make_open_record("GET /old", trace=3, start_ns=now_ns - 400 * SECOND),
+        make_open_record("GET /hang", trace=4, start_ns=now_ns - 180 * SECOND, open_ns=2 * SECOND, place=place),
+    ]
+    empty_sources.store.logs.write(make_log_batch(records))
+
+    (row,) = load(empty_sources).attention
+
+    assert (row.subject, row.problem, row.state) == ("GET /hang", "and 1 other request never finished.", "warn")
+    assert row.effect.replace("\u202f", " ") == "Last heard of 2.00 s after the start, at shop/views.py:14 in hang."
+    assert row.href.startswith(f"/traces/{4:032x}")

@@ -34,7 +34,14 @@ def test_the_navigation_lists_pages_in_order_and_carries_the_range_along():
     links = navigation([m.PAGE for m in PAGES], "/slos", parse_filters("?range=6h&slo=x", NOW_NS))
 
     found = [href for item in links for href in hrefs(item)]
-    assert found == ["/?range=6h", "/traces?range=6h", "/queries?range=6h", "/slos?range=6h", "/system?range=6h"]
+    assert found == [
+        "/?range=6h",
+        "/traces?range=6h",
+        "/profiles?range=6h",
+        "/queries?range=6h",
+        "/slos?range=6h",
+        "/system?range=6h",
+    ]
 
 
 def test_the_navigation_marks_the_open_page():

@@ -12,6 +12,7 @@ import pytest
 from builders import MS, SECOND, make_batch, make_span
 from dash import Dash, html
 from dash.development.base_component import Component
+from runtime_records import make_log_batch, make_log_record, make_open_record, make_samples_record
 
 from apm_store.api import Store
 from apm_ui.components.text import clock
@@ -246,6 +247,114 @@ def test_a_trace_without_logs_says_so(sources: Sources) -> None:
     write_checkout(sources.store)
 
     assert "No log record carries the id of this trace." in shown(sources, make_filters(tab="logs"))
+
+
+def show_at(sources: Sources, now_ns: int, **params: str) -> str:
+    """All texts of the page at a moment."""
+    model = replace(trace.load(sources, make_filters(**params)), now_ns=now_ns)
+    if model.selected is not None:
+        model = replace(model, selected=replace(model.selected, now_ns=now_ns))
+    return "".join(part for part in walk(trace.view(model)) if isinstance(part, str))
+
+
+def test_an_open_trace_says_so_and_where_it_is(sources: Sources) -> None:
+    """A request that goes on is called open, with the place in the code that its innermost span is at."""
+    place = ("/srv/shop/payments/gateway.py", 88, "authorize")
+    records = [
+        make_open_record("POST /checkout", span=1, open_ns=12 * SECOND),
+        make_open_record("charge", span=2, parent=1, start_ns=T0 + SECOND, open_ns=11 * SECOND, place=place),
+    ]
+    sources.store.logs.write(make_log_batch(records))
+
+    text = show_at(sources, T0 + 20 * SECOND)
+
+    assert f"POST /checkout is still open after 12.0{NNBSP}s" in text
+    assert "2 spans still open" in text
+    assert f"Still open: charge of shop has been open for 11.0{NNBSP}s, at payments/gateway.py:88 in authorize." in text
+    assert "complete" not in text
+    assert "No span of this trace" not in text
+
+
+def test_a_killed_trace_never_finished(sources: Sources) -> None:
+    """When nothing was heard for longer than records are apart, the page says when it was."""
+    sources.store.logs.write(make_log_batch([make_open_record("POST /checkout", open_ns=SECOND)]))
+
+    text = show_at(sources, T0 + 181 * SECOND)
+
+    assert f"POST /checkout never finished, last heard of after 1.00{NNBSP}s" in text
+    assert f"1 span never finished: last heard of 3{NNBSP}min ago" in text
+
+
+def test_an_open_span_has_details(sources: Sources) -> None:
+    """The drawer of an open span says how long it is open, where it was, and its attributes so far."""
+    record = make_open_record("charge", so_far={"card": "visa"}, place=("/srv/shop/pay.py", 41, "authorize"))
+    sources.store.logs.write(make_log_batch([record]))
+
+    text = show_at(sources, T0 + 181 * SECOND, span="1".zfill(16))
+
+    assert f"Open for1.00{NNBSP}s" in text
+    assert f"Never finished, last heard of 3{NNBSP}min ago. It was at shop/pay.py:41 in authorize." in text
+    assert "cardvisa" in text
+
+
+def test_the_waterfall_marks_open_spans(sources: Sources) -> None:
+    """The script gets the flag that draws a dashed edge, for open spans alone."""
+    sources.store.logs.write(make_log_batch([make_open_record("hangs", span=1)]))
+    sources.store.traces.write(make_batch([make_span("done", span=2, parent=1, start_ns=T0)]))
+
+    columns = get(sources, f"/_spanwise/trace/{TRACE}").json
+
+    assert [flags & 4 for flags in columns["flags"]] == [4, 0]
+
+
+def test_runtime_records_are_no_log_lines(sources: Sources) -> None:
+    """The log list has the app's records alone, and says how many others there are."""
+    write_checkout(sources.store)
+    records = [make_open_record("a"), make_open_record("b", span=2), make_log_record("charging the card")]
+    sources.store.logs.write(make_log_batch(records))
+
+    text = shown(sources, make_filters(tab="logs"))
+
+    assert "Logs1" in text
+    assert "charging the card" in text
+    assert "2 records of open spans and stack samples are not listed here." in text
+
+
+def test_without_samples_there_is_no_profile(sources: Sources) -> None:
+    """The tab is not offered, and its address shows the waterfall."""
+    write_checkout(sources.store)
+
+    assert "Profile" not in shown(sources, make_filters())
+    assert trace.load(sources, make_filters(tab="profile")).tab == "waterfall"
+
+
+def test_the_profile_of_a_trace_and_of_a_span(sources: Sources) -> None:
+    """The whole trace has all samples, a span its own and those of what it called."""
+    write_checkout(sources.store)
+    records = [
+        make_samples_record({"/srv/shop/views.py:checkout:30": 5}, span=1),
+        make_samples_record({"/srv/shop/bank.py:charge:7": 3}, span=2),
+    ]
+    sources.store.logs.write(make_log_batch(records))
+
+    whole = shown(sources, make_filters(tab="profile"))
+    child = shown(sources, make_filters(tab="profile", span="2".zfill(16)))
+    other_tab = shown(sources, make_filters())
+
+    assert "8 samples, 49 per second" in whole
+    assert "POST bank and what it called" in child
+    assert "3 samples, 49 per second" in child
+    assert "Profile" in other_tab
+
+
+def test_a_span_without_samples_says_so(sources: Sources) -> None:
+    """The tab of a span in which none was taken leads back to the whole trace."""
+    write_checkout(sources.store)
+    sources.store.logs.write(make_log_batch([make_samples_record({"/srv/a.py:work:1": 5}, span=1)]))
+
+    text = shown(sources, make_filters(tab="profile", span="2".zfill(16)))
+
+    assert "No sample was taken in POST bank · Show the whole trace" in text
 
 
 def test_hostile_names_stay_text(sources: Sources) -> None:

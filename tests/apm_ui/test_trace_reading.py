@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from builders import MS, SECOND, make_batch, make_span
+from runtime_records import make_log_batch, make_open_record
 
 from apm_store.api import Store
 from apm_ui.trace_reading import TraceReader, reader_of
@@ -100,3 +101,41 @@ def test_a_trace_whose_root_is_missing_says_so(store: Store) -> None:
 def test_a_store_has_one_reader(store: Store) -> None:
     """Page and route of a store share what was read."""
     assert reader_of(store) is reader_of(store)
+
+
+def test_a_trace_of_open_spans_alone_is_read(store: Store) -> None:
+    """Where no span has ended, the records of open ones are the trace."""
+    store.logs.write(make_log_batch([make_open_record("GET /hangs", open_ns=3 * SECOND)]))
+
+    reading = TraceReader(store).read(TRACE)
+
+    assert reading is not None
+    assert (reading.root.operation, reading.root.duration_ns, reading.span_count) == ("GET /hangs", 3 * SECOND, 1)
+    assert [span.name for span in reading.open_spans] == ["GET /hangs"]
+
+
+def test_an_open_root_takes_its_finished_children(store: Store) -> None:
+    """Spans that have ended below an open one are no orphans, and the same span is there once when it ends."""
+    child = make_span("SELECT", span=2, parent=1, start_ns=1_000 * SECOND)
+    store.traces.write(make_batch([child]))
+    store.logs.write(make_log_batch([make_open_record("GET /hangs", span=1)]))
+    reader = TraceReader(store)
+    before = reader.read(TRACE)
+    store.traces.write(make_batch([make_span("GET /hangs", span=1, start_ns=1_000 * SECOND, duration_ns=2 * SECOND)]))
+    after = reader.read(TRACE)
+
+    assert before is not None
+    assert after is not None
+    assert (before.span_count, before.orphan_count, before.is_root_missing) == (2, 0, False)
+    assert (after.span_count, after.open_spans, after.root.duration_ns) == (2, (), 2 * SECOND)
+
+
+def test_a_subtree_is_a_span_and_all_below(store: Store) -> None:
+    """The ids of a span and its descendants; none for an unknown span."""
+    write_checkout(store)
+
+    reading = TraceReader(store).read(TRACE)
+
+    assert reading is not None
+    assert reading.subtree("2".zfill(16)) == {"2".zfill(16), "3".zfill(16)}
+    assert reading.subtree("9".zfill(16)) == frozenset()

@@ -10,9 +10,11 @@ import pytest
 from builders import MS, SECOND, make_batch, make_span
 from dash import Dash, html
 from plotly.utils import PlotlyJSONEncoder
+from runtime_records import make_log_batch, make_open_record
 
 from apm_store.model import SpanKind
 from apm_store.query import StatementAggregate, TimeRange
+from apm_ui import still_open
 from apm_ui.components.text import clock
 from apm_ui.filters import FilterError, Filters, parse_filters
 from apm_ui.pages import traces
@@ -385,3 +387,65 @@ def test_points_have_no_more_digits_than_a_chart_can_show(store, sources):
     write(store, make_span("GET /", trace=2, span=1, start_ns=start_ns, duration_ns=1_234))
 
     assert '"y": [1234, 12350000]' in drawn(load(sources)) or '"y": [12350000, 1234]' in drawn(load(sources))
+
+
+def hang(store, *, trace=90, open_s=13, name="POST /hangs"):
+    """A record of a span that was open until now."""
+    place = ("/srv/shop/payments/gateway.py", 88, "authorize")
+    start_ns = time.time_ns() - open_s * SECOND
+    record = make_open_record(name, trace=trace, start_ns=start_ns, open_ns=open_s * SECOND, place=place)
+    store.logs.write(make_log_batch([record]))
+
+
+def load_now(sources, search=""):
+    return traces.load(sources, parse_filters(search, time.time_ns()))
+
+
+def test_requests_still_open_stand_above_the_list(store, sources):
+    """Operation, service, how long, where, and the way to the trace."""
+    fill(store)
+    hang(store)
+
+    text = drawn(load_now(sources))
+
+    for words in ("Still open", "1 request", "POST /hangs", "payments/gateway.py:88 in authorize", "13.0\\u202fs"):
+        assert words in text
+    assert f"/traces/{90:032x}" in text
+
+
+def test_at_most_five_open_requests_are_listed(store, sources, monkeypatch):
+    """More than five are counted, and the five that are open longest are shown."""
+    monkeypatch.setattr(still_open, "LOOKUP_S", 10.0)
+    fill(store)
+    for number in range(7):
+        hang(store, trace=90 + number, open_s=10 + number, name=f"GET /hang-{number}")
+    model = load_now(sources)
+
+    text = drawn(model)
+
+    assert len(model.still_open.spans) == 7
+    assert "5 of 7 requests, longest first" in text
+    assert "GET /hang-6" in text
+    assert "GET /hang-1" not in text
+
+
+def test_nothing_open_is_not_mentioned(store, sources):
+    """Without an open request, and in ranges of the past, there is no strip."""
+    fill(store)
+    without = drawn(load_now(sources))
+    hang(store)
+
+    assert "Still open" not in without
+    assert load(sources).still_open is None
+
+
+def test_an_open_request_before_any_has_ended(store, sources):
+    """A store that has only heard of open spans is not taken for one that nothing has arrived in."""
+    hang(store)
+    model = load_now(sources)
+
+    text = drawn(model)
+
+    assert not model.is_empty
+    assert "POST /hangs" in text
+    assert "none has ended yet" in text
