@@ -28,17 +28,25 @@ def wait_for_the_client_to_leave(connection):
         pass
 
 
+def receive(connection):
+    """Read what has come; raise ConnectionError when the other side has closed."""
+    received = connection.recv(65536)
+    if not received:
+        raise ConnectionError
+    return received
+
+
 def read_request(connection):
     """Read one whole HTTP request."""
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        received += receive(connection)
     head, _, body = received.partition(b"\r\n\r\n")
     length = int(
         next(line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
     )
     while len(body) < length:
-        body += connection.recv(65536)
+        body += receive(connection)
 
 
 def answer_with(answer):
