@@ -63,8 +63,8 @@ _right_parts = run.parts
 _right_open = apm_store.open.open_store
 
 
-def _wrong_open(data_dir: Path, *, read_only: bool = False) -> Any:
-    return EarlyStore(_right_open(data_dir, read_only=read_only))
+def _wrong_open(data_dir: Path, **options: Any) -> Any:
+    return EarlyStore(_right_open(data_dir, **options))
 
 
 if __name__ == "__main__":
