@@ -15,20 +15,22 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apm_store.api import StoreError
 from apm_store.sqlite.body_indexer import FLUSH_S, BodyIndexer, Position
 from apm_store.sqlite.body_log import Frame
 from apm_store.sqlite.disk_guard import DiskGuard, is_disk_full
 from apm_store.sqlite.edges import EdgePairing
-from apm_store.sqlite.index_process import Handover, IndexProcess, News
 from apm_store.sqlite.recovery import is_corruption
 from apm_store.sqlite.retention import PruneRequest, Upkeep
 from apm_store.sqlite.segment_index import SegmentIndex
 from apm_store.sqlite.segments import segment_ids
 from apm_store.sqlite.trace_directory import SETTLE_S
 from apm_store.sqlite.wal import MAX_WAL_BYTES
+
+if TYPE_CHECKING:
+    from apm_store.sqlite.index_process import IndexProcess, News
 
 _AT_ONCE = 64
 _RETRY_S, _WAL_RETRY_S = 1.0, 0.5
@@ -288,6 +290,9 @@ class Indexer(BodyIndexer):
 
     def _hand_over(self) -> None:
         """Have another process index until less arrives; what it indexed is then open here again."""
+        # Loads multiprocessing, which a store that keeps up has no use for.
+        from apm_store.sqlite.index_process import Handover, IndexProcess
+
         self._flush()
         edges = self._catalogue.edges
         self._let_go()
