@@ -35,6 +35,16 @@ def bucket_value(bucket: int) -> float:
     return 2 * _GAMMA**bucket / (_GAMMA + 1) if bucket else 0.0
 
 
+def add_buckets(buckets: dict[int, int], others: Mapping[int, int]) -> None:
+    """Add counts by bucket to those in `buckets`."""
+    if not buckets:
+        buckets.update(others)
+        return
+    get = buckets.get
+    for bucket, count in others.items():
+        buckets[bucket] = get(bucket, 0) + count
+
+
 class Sketch:
     """Counts of durations by logarithmic bucket."""
 
@@ -53,12 +63,7 @@ class Sketch:
 
     def merge(self, other: Sketch) -> None:
         """Add all of `other` to this sketch."""
-        if not self.buckets:
-            self.buckets = dict(other.buckets)
-        else:
-            buckets, get = self.buckets, self.buckets.get
-            for bucket, count in other.buckets.items():
-                buckets[bucket] = get(bucket, 0) + count
+        add_buckets(self.buckets, other.buckets)
         self.count += other.count
 
     def quantile(self, q: float) -> float | None:

@@ -12,6 +12,7 @@ from apm_analysis import open_spans
 from apm_store.api import Store
 from apm_store.model import Span
 from apm_store.query import MINUTE_NS, LogQuery, TimeRange
+from apm_ui.filters import Filters
 
 MAX_RECORDS = 500
 BACK_NS = 15 * MINUTE_NS
@@ -91,6 +92,11 @@ def _key(span: Span) -> _Key:
 
 
 _FINDERS: WeakKeyDictionary[Store, StillOpenFinder] = WeakKeyDictionary()
+
+
+def find_still_open(store: Store, filters: Filters, now_ns: int) -> StillOpen | None:
+    """What is open of the service asked for; None if nothing, and in ranges of the past. Raises StoreError."""
+    return finder_of(store).find(now_ns, filters.service) if filters.range_name != "custom" else None
 
 
 def finder_of(store: Store) -> StillOpenFinder:

@@ -3,18 +3,19 @@
 Neither keys nor values are read.
 """
 
-import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span, SpanProcessor
 
+from otel_agent.forks import in_children
 from otel_agent.guard import guard
+from otel_agent.readings import Reading, callback
+from otel_agent.span_watch import watch_spans
 
 # Names of caches come from the host's code, which may make them up as it runs.
 _MAX_LOOKUPS = 500
@@ -85,26 +86,19 @@ class CacheLookups:
         if self._is_observed:
             return
         self._is_observed = True
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
-        provider = trace.get_tracer_provider()
-        if isinstance(provider, TracerProvider):
-            provider.add_span_processor(LookupProcessor())
+        in_children(self.forget)
+        watch_spans(LookupProcessor())
         meter = metrics.get_meter(__name__)
-        for name, help_text in (("hit", "Lookups that found a value."), ("miss", "Lookups that found none.")):
-            callback = self._callback("hits" if name == "hit" else "misses")
-            meter.create_observable_counter(f"cache.{name}", [callback], "{lookup}", help_text)
+        for name, field, help_text in (
+            ("cache.hit", "hits", "Lookups that found a value."),
+            ("cache.miss", "misses", "Lookups that found none."),
+        ):
+            meter.create_observable_counter(name, [callback(name, partial(self._read, field))], "{lookup}", help_text)
 
-    def _callback(self, field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        def callback(_options: CallbackOptions) -> list[Observation]:
-            with guard("count cache lookups"):
-                for update in self._sources:
-                    update()
-                tallies = list(self._tallies.items())
-                return [Observation(getattr(tally, field), lookup.attributes()) for lookup, tally in tallies]
-            return []
-
-        return callback
+    def _read(self, field: str) -> Reading:
+        for update in self._sources:
+            update()
+        return [(getattr(tally, field), lookup.attributes()) for lookup, tally in list(self._tallies.items())]
 
 
 def tell_span(hits: int, misses: int) -> None:
@@ -146,13 +140,13 @@ cache_lookups = CacheLookups()
 
 # (hits, misses) of one call, from its arguments, its reply, and what the calls of the same backend within it found.
 Outcome = tuple[int, int]
-Reading = Callable[[tuple[Any, ...], dict[str, Any], Any, list[Outcome]], Outcome]
+CallReading = Callable[[tuple[Any, ...], dict[str, Any], Any, list[Outcome]], Outcome]
 
 # The backend that is being asked and what it has found so far; a call within its call is counted by the outer one.
 _asked: ContextVar[tuple[object, list[Outcome]] | None] = ContextVar("spanwise_asked_cache", default=None)
 
 
-def count_lookups(backend: Any, system: str, name: str, readings: Mapping[str, Reading]) -> None:
+def count_lookups(backend: Any, system: str, name: str, readings: Mapping[str, CallReading]) -> None:
     """Count what is asked of `backend` by the methods that `readings` names; its class stays as it is."""
     for operation, reading in readings.items():
         method = getattr(backend, operation, None)
@@ -167,7 +161,7 @@ def found_by_get(args: tuple[Any, ...], kwargs: dict[str, Any], reply: Any, _wit
     return (0, 1) if reply is default else (1, 0)
 
 
-def _shadow(backend: object, method: Callable[..., Any], lookup: Lookup, reading: Reading) -> Callable[..., Any]:
+def _shadow(backend: object, method: Callable[..., Any], lookup: Lookup, reading: CallReading) -> Callable[..., Any]:
     @wraps(method)
     def shadow(*args: Any, **kwargs: Any) -> Any:
         outer = _asked.get()
@@ -185,7 +179,7 @@ def _shadow(backend: object, method: Callable[..., Any], lookup: Lookup, reading
 
 
 def _async_shadow(
-    backend: object, method: Callable[..., Coroutine[Any, Any, Any]], lookup: Lookup, reading: Reading
+    backend: object, method: Callable[..., Coroutine[Any, Any, Any]], lookup: Lookup, reading: CallReading
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     @wraps(method)
     async def shadow(*args: Any, **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
-from otel_agent.fallback_finder import FallbackFinder
+from otel_agent.fallback_finder import FallbackFinder, normalized
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,7 @@ def held_in(directories: Iterable[str]) -> dict[str, Held]:
         for entry in entries:
             match = _METADATA_NAME.fullmatch(entry)
             if match:
-                name = re.sub(r"[-_.]+", "_", match["name"]).lower()
-                held.setdefault(name, Held(match["version"], Path(directory, entry)))
+                held.setdefault(normalized(match["name"]), Held(match["version"], Path(directory, entry)))
     return held
 
 

@@ -1,16 +1,16 @@
 """How long the host waits for a connection of a pool, and how many each has in use and idle, as the conventions say."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.trace import Span
 
 from otel_agent.guard import guard
+from otel_agent.readings import Reading, callback
 
 # Seconds, as the semantic conventions advise for db.client.operation.duration.
 _WAIT_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
@@ -47,12 +47,11 @@ class ConnectionPools:
         self.timeouts = meter.create_counter(
             "db.client.connection.timeouts", "{timeout}", "Waits for a connection that were given up."
         )
-        meter.create_observable_up_down_counter(
-            "db.client.connection.count", [self._count], "{connection}", "Connections of a pool, by state."
-        )
-        meter.create_observable_up_down_counter(
-            "db.client.connection.max", [self._maximum], "{connection}", "Connections a pool may have at most."
-        )
+        for name, read_all, help_text in (
+            ("db.client.connection.count", self._count, "Connections of a pool, by state."),
+            ("db.client.connection.max", self._maximum, "Connections a pool may have at most."),
+        ):
+            meter.create_observable_up_down_counter(name, [callback(name, read_all)], "{connection}", help_text)
 
     def add(self, pool: Any, name: str) -> str:
         """Watch a pool and return its name; pools of one name are added up."""
@@ -78,24 +77,17 @@ class ConnectionPools:
             states[name] = state
         return states
 
-    def _count(self, _options: CallbackOptions) -> Iterable[Observation]:
-        with guard("count the connections of pools"):
-            key = "db.client.connection.state"
-            return [
-                Observation(value, {_POOL_NAME: name, key: kind})
-                for name, state in self._states().items()
-                for kind, value in (("idle", state.idle), ("used", state.used))
-            ]
-        return []
+    def _count(self) -> Reading:
+        return [
+            (value, {_POOL_NAME: name, "db.client.connection.state": kind})
+            for name, state in self._states().items()
+            for kind, value in (("idle", state.idle), ("used", state.used))
+        ]
 
-    def _maximum(self, _options: CallbackOptions) -> Iterable[Observation]:
-        with guard("read the limits of pools"):
-            return [
-                Observation(state.maximum, {_POOL_NAME: name})
-                for name, state in self._states().items()
-                if state.maximum is not None
-            ]
-        return []
+    def _maximum(self) -> Reading:
+        return [
+            (state.maximum, {_POOL_NAME: name}) for name, state in self._states().items() if state.maximum is not None
+        ]
 
 
 class Wait:

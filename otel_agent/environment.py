@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path, PurePath
 
@@ -61,10 +61,15 @@ def service_name_of(project_dir: Path, argv: Iterable[str]) -> str:
 def _command_name(argv: list[str]) -> str:
     """Take "shop" from ["python", "-u", "shop.py"], ["-m", "shop.web"] or ["/venv/bin/shop"]; "" if there is none."""
     words = argv[1:] if argv and PurePath(argv[0]).name.startswith("python") else argv
-    while words and words[0].startswith("-"):
-        if words[0] == "-c":
-            return ""
-        if words[0] == "-m":
-            return words[1].partition(".")[0] if len(words) > 1 else ""
-        words = words[2:] if words[0] in _OPTIONS_WITH_VALUE else words[1:]
-    return PurePath(words[0]).name.removesuffix(".py") if words else ""
+    words = words[len(interpreter_options(words)) :]
+    if words[:1] == ["-m"]:
+        return words[1].partition(".")[0] if len(words) > 1 else ""
+    return "" if words[:1] in ([], ["-c"], ["-"]) else PurePath(words[0]).name.removesuffix(".py")
+
+
+def interpreter_options(words: Sequence[str]) -> list[str]:
+    """Take from the words behind "python" those up to the script, -m, -c or -, the values of options included."""
+    end = 0
+    while end < len(words) and words[end].startswith("-") and words[end] not in {"-m", "-c", "-"}:
+        end += 2 if words[end] in _OPTIONS_WITH_VALUE else 1
+    return list(words[:end])

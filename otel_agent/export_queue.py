@@ -1,7 +1,6 @@
 """What waits to be sent: a bounded queue that loses the oldest first and knows exactly how many it has lost."""
 
 import itertools
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from copy import copy
 from typing import Generic, TypeVar
 
 from otel_agent.background import BackgroundThread
+from otel_agent.forks import in_children
 
 Item = TypeVar("Item")
 
@@ -40,8 +40,7 @@ class ExportQueue(Generic[Item]):
         self._items: deque[Item] = deque(maxlen=capacity)
         self._dropped = 0
         self.forget()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.forget)
+        in_children(self.forget)
         self._thread = BackgroundThread(name, self._send, lambda: bool(self._items), delay_s)
 
     def put(self, item: Item) -> None:

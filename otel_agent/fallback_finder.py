@@ -1,5 +1,6 @@
 """The last finder of an app's interpreter: it finds the modules and metadata that the agent brings along, no others."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 
 # Packages that several distributions share. The app's part of them may appear on sys.path later on.
 _SHARED = {"google", "opentelemetry"}
+
+
+def normalized(name: str) -> str:
+    """Return the one spelling of a distribution's name: opentelemetry_api."""
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 class FallbackFinder:
@@ -53,7 +59,7 @@ class FallbackFinder:
         if "path" in asked and asked["path"] is not sys.path:
             return
         name = asked.get("name")
-        wanted = [name.lower().replace("-", "_").replace(".", "_")] if name else list(self._metadata)
+        wanted = [normalized(name)] if name else list(self._metadata)
         for item in wanted:
             if item in self._metadata:
                 yield Distribution.at(self._metadata[item])

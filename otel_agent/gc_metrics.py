@@ -1,13 +1,13 @@
 """The garbage collector: how often it runs, what it frees, and how long it stops the process, by generation."""
 
 import gc
-import os
 import time
 from collections import deque
 from collections.abc import Callable
 
 from opentelemetry.metrics import Meter
 
+from otel_agent.forks import in_children
 from otel_agent.readings import Reading, callback
 
 NAME = "gc_metrics"
@@ -66,8 +66,7 @@ def observe_gc(meter: Meter) -> None:
     ):
         meter.create_observable_counter(name, [callback(name, read)], unit, help_text)
     gc.callbacks.append(pauses.note)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=pauses.take)  # what the parent has noted is the parent's
+    in_children(pauses.take)  # what the parent has noted is the parent's
 
 
 def _statistic(key: str) -> Callable[[], Reading]:

@@ -33,17 +33,12 @@ from otel_agent.transport import HttpTransport, Tls
 _EXIT_S = 0.7
 
 
-class _SpanProcessor(SpanProcessor):
-    """Queues the sampled spans that end."""
+class _Queueing:
+    """What the processors of all signals have in common: their queue, and how it is emptied."""
 
-    def __init__(self, queue: "ExportQueue[ReadableSpan]", end: Callable[[], None]) -> None:
+    def __init__(self, queue: ExportQueue[Any], end: Callable[[], None]) -> None:
         self._queue = queue
         self._end = end
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue the span."""
-        if span.context and span.context.trace_flags.sampled:
-            self._queue.put(span)
 
     def force_flush(self, timeout_millis: int | None = None) -> bool:  # noqa: ARG002 - the transport has a timeout
         """Send what waits."""
@@ -54,12 +49,17 @@ class _SpanProcessor(SpanProcessor):
         self._end()
 
 
-class _LogRecordProcessor(LogRecordProcessor):
-    """Queues log records."""
+class _SpanProcessor(_Queueing, SpanProcessor):
+    """Queues the sampled spans that end."""
 
-    def __init__(self, queue: "ExportQueue[ReadableLogRecord]", end: Callable[[], None]) -> None:
-        self._queue = queue
-        self._end = end
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue the span."""
+        if span.context and span.context.trace_flags.sampled:
+            self._queue.put(span)
+
+
+class _LogRecordProcessor(_Queueing, LogRecordProcessor):
+    """Queues log records."""
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Queue the record, without the context it was written in, which may hold anything alive."""
@@ -70,14 +70,6 @@ class _LogRecordProcessor(LogRecordProcessor):
                 record, log_record.resource or Resource.get_empty(), log_record.instrumentation_scope, log_record.limits
             )
         )
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the transport has a timeout
-        """Send what waits."""
-        return self._queue.flush()
-
-    def shutdown(self) -> None:
-        """Send what waits, within the time that the host's exit may take."""
-        self._end()
 
 
 class _Providers:
@@ -123,22 +115,17 @@ class _Providers:
         return {exporter: {"_transport": transport} for exporter, transport in self._transports.items()}
 
     def _span_processor(self, exporter: SpanExporter) -> SpanProcessor:
-        def export(spans: Sequence[ReadableSpan]) -> bool:
-            return exporter.export(spans).name == "SUCCESS"
-
-        return _SpanProcessor(self._queue("Spans", "span", exporter, export, self._settings.span_batches), self._end)
+        return _SpanProcessor(self._queue("Spans", "span", exporter, self._settings.span_batches), self._end)
 
     def _log_record_processor(self, exporter: LogRecordExporter) -> LogRecordProcessor:
-        def export(records: Sequence[ReadableLogRecord]) -> bool:
-            return exporter.export(records).name == "SUCCESS"
-
-        return _LogRecordProcessor(
-            self._queue("LogRecords", "log", exporter, export, self._settings.log_batches), self._end
-        )
+        return _LogRecordProcessor(self._queue("LogRecords", "log", exporter, self._settings.log_batches), self._end)
 
     def _queue(
-        self, name: str, kind: str, exporter: object, export: Callable[[Sequence[Any]], bool], batches: BatchSettings
+        self, name: str, kind: str, exporter: SpanExporter | LogRecordExporter, batches: BatchSettings
     ) -> ExportQueue[Any]:
+        def export(items: Sequence[Any]) -> bool:
+            return exporter.export(items).name == "SUCCESS"
+
         transport = self._transports.get(type(exporter))
         queue: ExportQueue[Any] = ExportQueue(
             name,

@@ -79,3 +79,12 @@ def function_name(code: CodeType, namespace: dict[str, Any]) -> str:
     name: str = getattr(code, "co_qualname", code.co_name)
     module = namespace.get("__name__")
     return f"{module}.{name}" if type(module) is str else name
+
+
+def code_attributes(frame: FrameType) -> dict[str, str | int]:
+    """Return file, line and function of a frame as the semantic conventions name them."""
+    return {
+        "code.file.path": frame.f_code.co_filename,
+        "code.line.number": frame.f_lineno or 0,
+        "code.function.name": function_name(frame.f_code, frame.f_globals),
+    }

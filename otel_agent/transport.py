@@ -6,7 +6,6 @@ It does not use requests: that costs a script that never needs it a tenth of a s
 import encodings.idna  # noqa: F401 - see below
 import http.client
 import ipaddress
-import os
 import ssl
 import threading
 import time
@@ -20,6 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from opentelemetry.exporter.http.transport._base import BaseHTTPResult, BaseHTTPTransport
+
+from otel_agent.forks import in_children
 
 # Looking up a host imports encodings.idna. Were that left to the first export, a fork in its midst would leave a child
 # with half of the module: neither the agent nor the host could ever look up a host in it.
@@ -72,8 +73,7 @@ class HttpTransport(BaseHTTPTransport):
         self.retry_after_s: float | None = None
         self._tls = tls
         self._forget_connection()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget_connection)
+        in_children(self._forget_connection)
 
     def _forget_connection(self) -> None:
         # Not closed: in a forked child it is the parent's, and a TLS goodbye would end it for both.

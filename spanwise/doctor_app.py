@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from otel_agent.environment import interpreter_options
 from spanwise.check import Check
 from spanwise.instrumentation_list import list_instrumentations
 from spanwise.interpreter import InterpreterError, ask, interpreter_of, take_inventory
 
 _REPORT = "from otel_agent.app_report import print_report; print_report()"
-_OPTIONS_WITH_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
 
 
 def check_command(argv: Sequence[str], variables: Mapping[str, str]) -> Iterator[Check]:
@@ -98,12 +98,7 @@ def _interpreter_options(argv: Sequence[str]) -> list[str]:
         path = Path(words[0])
         head = path.read_bytes()[:1000].partition(b"\n")[0].decode("utf-8", "replace") if path.is_file() else ""
         words = head[2:].split() if head.startswith("#!") else []
-    options: list[str] = []
-    words = words[1:]
-    while words and words[0].startswith("-") and words[0] not in {"-m", "-c", "-"}:
-        options.append(words[0])
-        words = words[2:] if words[0] in _OPTIONS_WITH_VALUE else words[1:]
-    return options
+    return [word for word in interpreter_options(words[1:]) if word.startswith("-")]
 
 
 def _check_report(report: Mapping[str, Any]) -> Iterator[Check]:

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from otel_agent.fallback_finder import normalized
 from spanwise.instrumentation_list import Instrumentations, Row, list_instrumentations
-from spanwise.interpreter import InterpreterError, Inventory, normalized, take_inventory
+from spanwise.interpreter import InterpreterError, Inventory, take_inventory
 from spanwise.settings import environment
 
 _SOURCES = {"agent": "by the agent itself", "along": "comes along", "app": "installed there"}

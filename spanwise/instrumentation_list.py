@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spanwise.interpreter import Inventory, normalized
+from otel_agent.fallback_finder import normalized
+from spanwise.interpreter import Inventory
 
 # Packages that give nothing by themselves, or what the agent gives already.
 _LEFT_OUT = {"opentelemetry_instrumentation_asgi", "opentelemetry_instrumentation_system_metrics"}

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from otel_agent.fallback_finder import normalized
+
 TIMEOUT_S = 30
 
 
@@ -25,11 +27,6 @@ class Inventory:
     python: tuple[int, ...]
     has_pip: bool
     distributions: dict[str, str]
-
-
-def normalized(name: str) -> str:
-    """The one spelling of a distribution's name: opentelemetry_api."""
-    return name.lower().replace("-", "_").replace(".", "_")
 
 
 def interpreter_of(argv: Sequence[str]) -> str:

@@ -84,13 +84,10 @@ def aggregate_spans(snapshot: Snapshot, question: SpanAggregate) -> list[Aggrega
         wanted.append(table.c.is_entry == 1)
     columns = {GroupBy.SERVICE: "service_id", GroupBy.OPERATION: "operation_id", GroupBy.KIND: "kind"}
     keys = [table.c[columns[by]] for by in question.group_by]
-    sums = _summed_up(snapshot, table, question, wanted, keys, question.with_durations)
+    sums = _summed_up(snapshot, table, question, wanted, keys)
     names = [_names_by(snapshot, by, {group[at] for _, group in sums}) for at, by in enumerate(question.group_by)]
     named = {
-        (
-            start_ns,
-            tuple(known[key] for key, known in zip(group, names, strict=True)),
-        ): total
+        (start_ns, tuple(known[key] for key, known in zip(group, names, strict=True))): total
         for (start_ns, group), total in sums.items()
     }
     return [
@@ -105,9 +102,7 @@ def aggregate_statements(snapshot: Snapshot, question: StatementAggregate) -> li
     wanted = _wanted(table, question)
     if question.statement_id is not None:
         wanted.append(table.c.statement_id == statement_id_of(question.statement_id))
-    sums = _summed_up(
-        snapshot, table, question, wanted, [table.c.statement_id, table.c.service_id], question.with_durations
-    )
+    sums = _summed_up(snapshot, table, question, wanted, [table.c.statement_id, table.c.service_id])
     known = _statements(snapshot, {group[0] for _, group in sums})
     services_by_id = names_of(snapshot, service, {group[1] for _, group in sums})
     named = {
@@ -165,7 +160,6 @@ def _summed_up(
     question: _Question,
     wanted: list[ColumnElement[bool]],
     keys: Sequence[ColumnElement[int]],
-    with_durations: bool,
 ) -> _Sums:
     """The sums over the rows of a roll-up by start of the step and keys."""
     columns = table.c
@@ -180,7 +174,7 @@ def _summed_up(
         func.sum(columns.sum_ns.op("&")((1 << _HALF) - 1)),
         func.max(columns.max_ns),
         columns.max_trace_id,
-        merged(columns.sketch) if with_durations else null(),
+        merged(columns.sketch) if question.with_durations else null(),
     ]
     sums: _Sums = {}
     depth = len(grouped)

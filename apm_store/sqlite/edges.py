@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from apm_store.model import SpanKind
-from apm_store.sketch import Sketch, buckets_of
+from apm_store.sketch import Sketch, add_buckets, buckets_of
 from apm_store.sqlite.block import FAILED, NO_PARENT, BlockSpan
 from apm_store.sqlite.dictionaries import Dictionaries
 from apm_store.sqlite.hot_cells import HotCells
@@ -92,9 +92,8 @@ class EdgeCell:
         """Add all of `other`."""
         self.count += other.count
         self.failed_count += other.failed_count
-        for mine, others in ((self.client, other.client), (self.server, other.server)):
-            for bucket, count in others.items():
-                mine[bucket] += count
+        add_buckets(self.client, other.client)
+        add_buckets(self.server, other.server)
 
 
 _Side = bytes

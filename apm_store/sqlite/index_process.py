@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from apm_store.api import StoreError
 from apm_store.query import Retention
+from apm_store.sqlite.body_indexer import Position
 from apm_store.sqlite.edges import EdgePairing
 
 _STOP_TIMEOUT_S = 30.0
@@ -26,13 +27,13 @@ class Handover(NamedTuple):
     data_dir: Path
     retention: Retention
     edges: EdgePairing
-    until: tuple[int, int]
+    until: Position
 
 
 class News(NamedTuple):
     """How far the other process has come, and whether the segment that is written must end, so as to be dropped."""
 
-    committed: tuple[int, int]
+    committed: Position
     is_segment_wanted: bool
 
 
@@ -53,9 +54,13 @@ class IndexProcess:
                 raise StoreError(f"no process could be started for the index: {error.strerror}") from error
         self._link = Connection(ours.detach())
         self._told = handover.until
-        self._send(handover)
+        try:
+            self._send(handover)
+        except StoreError:
+            self.close()
+            raise
 
-    def index(self, until: tuple[int, int]) -> None:
+    def index(self, until: Position) -> None:
         """Have the log indexed up to a body; raises StoreError when the process has died."""
         if until > self._told:
             self._send(until)

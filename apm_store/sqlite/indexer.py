@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,9 +89,7 @@ class Indexer(BodyIndexer):
         Raises what keeps the databases from being opened.
         """
         self._put = until
-        self._upkeep.take_up(self._catalogue)
-        self._resuming = self.resume(until)
-        next(self._resuming, None)
+        self._begin_catching_up()
         self._thread.start()
 
     def put(self, bodies: Sequence[Waiting]) -> None:
@@ -276,6 +275,10 @@ class Indexer(BodyIndexer):
         self._indexed = self._committed = (0, 0)
         self._open_catalogue(is_thorough=is_thorough)
         self._catalogue.edges = edges
+        self._begin_catching_up()
+
+    def _begin_catching_up(self) -> None:
+        """Open the first segment that is not wholly indexed; the thread goes on from there."""
         self._upkeep.take_up(self._catalogue)
         self._resuming = self.resume(self._put)
         next(self._resuming, None)
@@ -296,17 +299,13 @@ class Indexer(BodyIndexer):
         self._flush()
         edges = self._catalogue.edges
         self._let_go()
-        process = None
         try:
-            process = IndexProcess(Handover(self._data_dir, self._upkeep.retention, edges, self._put))
-            self._follow(process)
-            edges = process.stop()
+            with closing(IndexProcess(Handover(self._data_dir, self._upkeep.retention, edges, self._put))) as process:
+                self._follow(process)
+                edges = process.stop()
         except StoreError as error:
             _log.warning("The index is written by this process alone for a while: %s.", error)
             self._alone_until_s, edges = time.monotonic() + _ALONE_S, EdgePairing()
-        finally:
-            if process is not None:
-                process.close()
         self._reopen(edges, is_thorough=False)
 
     def _follow(self, process: IndexProcess) -> None:

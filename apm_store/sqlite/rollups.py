@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from apm_store.sketch import Sketch, bucket_of, buckets_of
+from apm_store.sketch import Sketch, add_buckets, bucket_of, buckets_of
 from apm_store.sqlite.bodies import clamp
 from apm_store.sqlite.hot_cells import HotCells
 
@@ -51,12 +51,7 @@ class Cell:
         self.sum_ns += other.sum_ns
         if other.max_ns > self.max_ns:
             self.max_ns, self.max_trace_id = other.max_ns, other.max_trace_id
-        if not self.buckets:
-            self.buckets = dict(other.buckets)
-            return
-        buckets, get = self.buckets, self.buckets.get
-        for bucket, count in other.buckets.items():
-            buckets[bucket] = get(bucket, 0) + count
+        add_buckets(self.buckets, other.buckets)
 
 
 def requests_by_service(cells: Mapping[Key, Cell]) -> dict[Key, Cell]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dash import html
 from dash.development.base_component import Component
 
-from apm_analysis.open_spans import is_silent
+from apm_analysis.open_spans import PLACE_KEYS, is_silent
 from apm_store.model import Span
 from apm_ui.components.card import card
 from apm_ui.components.status import status_shape, swatch
@@ -25,7 +25,7 @@ def heard_text(span: Span, now_ns: int) -> str:
 
 def place_text(span: Span, *, in_full: bool = False) -> str:
     """Where in the code an open span was, as "file:line in function"; "" if unknown."""
-    path, line, function = (span.attributes.get(f"code.{key}") for key in ("file.path", "line.number", "function.name"))
+    path, line, function = (span.attributes.get(key) for key in PLACE_KEYS)
     if not isinstance(path, str) or not path:
         return ""
     number = f":{line}" if isinstance(line, int) and line else ""

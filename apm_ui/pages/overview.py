@@ -50,7 +50,7 @@ from apm_ui.filters import Filters
 from apm_ui.listeners import check_listeners
 from apm_ui.page import Page
 from apm_ui.sources import Sources
-from apm_ui.still_open import finder_of
+from apm_ui.still_open import find_still_open
 
 PAGE = Page(slug="overview", path="/", title="Overview", order=10, icon="overview")
 
@@ -138,7 +138,7 @@ def load(sources: Sources, filters: Filters) -> OverviewModel:
 
 def _lost(sources: Sources, filters: Filters, now_ns: int) -> list[Span]:
     """The outermost open span of each request that went silent; none in ranges of the past."""
-    found = finder_of(sources.store).find(now_ns, filters.service) if filters.range_name != "custom" else None
+    found = find_still_open(sources.store, filters, now_ns)
     return [span for span in found.spans if is_silent(span, now_ns)] if found else []
 
 

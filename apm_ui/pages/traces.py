@@ -32,7 +32,7 @@ from apm_ui.search import (
     trace_query,
 )
 from apm_ui.sources import Sources
-from apm_ui.still_open import StillOpen, finder_of
+from apm_ui.still_open import StillOpen, find_still_open
 from apm_ui.trace_search import Blocker, TraceRow, find_blocker, load_facets, name_statement, to_trace_row
 
 PAGE = Page(slug="traces", path="/traces", title="Traces", order=20, icon="traces", group="Explore")
@@ -82,7 +82,7 @@ def load(sources: Sources, filters: Filters) -> TracesModel:
     store, time_range, now_ns = sources.store.traces, filters.time_range, time.time_ns()
     order, chart, limit = _choice(filters, "order", ORDERS), _choice(filters, "view", VIEWS), _row_limit(filters)
     coverage = store.coverage(time_range)
-    still_open = finder_of(sources.store).find(now_ns, filters.service) if filters.range_name != "custom" else None
+    still_open = find_still_open(sources.store, filters, now_ns)
     listeners = check_listeners(sources) if coverage.last_ns is None else ()
     try:
         conditions = filters_to_conditions(filters)

@@ -1,14 +1,14 @@
 """The spans of this process that have started and not ended, and in which thread each has started."""
 
-import os
 from threading import get_ident
 from weakref import ref
 
-from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otel_agent.enrichments._worker import Worker
+from otel_agent.forks import in_children
+from otel_agent.span_watch import watch_spans
 
 
 class OpenSpanTable(SpanProcessor):
@@ -25,10 +25,7 @@ class OpenSpanTable(SpanProcessor):
     def install(self, *workers: Worker) -> None:
         """Begin to watch the spans of the global provider; `workers` are woken when there is an open span."""
         self._workers += workers
-        provider = trace.get_tracer_provider()
-        if not self._is_installed and isinstance(provider, TracerProvider):
-            self._is_installed = True
-            provider.add_span_processor(self)
+        self._is_installed = self._is_installed or watch_spans(self)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the SDK's name
         """Take the span down."""
@@ -72,6 +69,4 @@ class OpenSpanTable(SpanProcessor):
 
 
 TABLE = OpenSpanTable()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=TABLE.clear)
+in_children(TABLE.clear)

@@ -1,16 +1,13 @@
-"""The log records that enrichments send, and how they name a place in the code."""
+"""The log records that enrichments send."""
 
 import time
 from collections.abc import Mapping
-from types import FrameType
 
 from opentelemetry import trace
 from opentelemetry._logs import SeverityNumber, get_logger
 from opentelemetry.context import Context
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AnyValue
-
-from otel_agent.source_files import function_name
 
 
 def send(
@@ -30,12 +27,3 @@ def send(
         attributes=dict(attributes),
         event_name=event_name,
     )
-
-
-def code_attributes(frame: FrameType) -> dict[str, str | int]:
-    """Return file, line and function of a frame as the semantic conventions name them."""
-    return {
-        "code.file.path": frame.f_code.co_filename,
-        "code.line.number": frame.f_lineno or 0,
-        "code.function.name": function_name(frame.f_code, frame.f_globals),
-    }

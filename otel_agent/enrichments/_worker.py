@@ -1,9 +1,9 @@
 """A background thread that works while there is something to watch, and sleeps for good while there is not."""
 
-import os
 from collections.abc import Callable
 
 from otel_agent.background import BackgroundThread
+from otel_agent.forks import in_children
 from otel_agent.guard import guard
 
 _PARKED_S = 3600.0
@@ -19,8 +19,7 @@ class Worker:
     def __init__(self, name: str, tick: Callable[[], float | None]) -> None:
         self._name, self._tick = name, tick
         self._rest()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._rest)
+        in_children(self._rest)
         self._thread = BackgroundThread(name, self._step, lambda: not self.is_idle)
 
     def _rest(self) -> None:

@@ -1,16 +1,17 @@
 """Code location: the file, line and function of the host's code that queries a database, calls or sends a message."""
 
 import sys
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import SpanKind
 
-from otel_agent.source_files import function_name, host_frame
+from otel_agent.source_files import code_attributes, host_frame
+from otel_agent.span_watch import watch_spans
 
 NAME = "code_location"
 
@@ -30,23 +31,20 @@ class CodeLocationProcessor(SpanProcessor):
             return
         frame = host_frame(sys._getframe(1)) or host_frame(_frame_beyond_greenlet())
         if frame is not None:
-            code = frame.f_code
-            _write(span, code.co_filename, frame.f_lineno, function_name(code, frame.f_globals))
+            _write(span, code_attributes(frame))
 
 
-def _write(span: Span, path: str, line: int, function: str) -> None:
+def _write(span: Span, place: Mapping[str, str | int]) -> None:
     """Set the attributes past the SDK's inspection of values, which would cost more than all the rest.
 
     Nobody else has seen the span yet, so no lock is needed; values of limited length take the ordinary way.
     """
     attributes: Any = span._attributes
     if not _IS_DIRECT or attributes.max_value_len is not None or attributes.maxlen == 0:
-        span.set_attributes({"code.file.path": path, "code.line.number": line, "code.function.name": function})
+        span.set_attributes(place)
         return
-    write = attributes._setitem_locked
-    write("code.file.path", path)
-    write("code.line.number", line)
-    write("code.function.name", function)
+    for key, value in place.items():
+        attributes._setitem_locked(key, value)
 
 
 def _frame_beyond_greenlet() -> FrameType | None:
@@ -63,6 +61,4 @@ def _frame_beyond_greenlet() -> FrameType | None:
 
 def start() -> None:
     """Watch the spans of the global provider."""
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        provider.add_span_processor(CodeLocationProcessor())
+    watch_spans(CodeLocationProcessor())

@@ -5,26 +5,27 @@ import asyncio.base_events
 import asyncio.events
 import asyncio.runners
 import math
-import os
 import sys
 import time
 from contextvars import Context
 from threading import get_ident
 from types import CodeType, FrameType
 
-from opentelemetry import metrics, trace
+from opentelemetry import metrics
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context as OtelContext
-from opentelemetry.sdk.trace import Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.util.types import AnyValue
 
 from otel_agent.enrichments._current_spans import span_of_task
 from otel_agent.enrichments._open_span_table import TABLE
-from otel_agent.enrichments._records import code_attributes, send
+from otel_agent.enrichments._records import send
 from otel_agent.enrichments._running_loops import follow_loops, run_forever
 from otel_agent.enrichments._worker import Worker
+from otel_agent.forks import in_children
 from otel_agent.guard import guard
-from otel_agent.source_files import is_host_file
+from otel_agent.source_files import code_attributes, is_host_file
+from otel_agent.span_watch import watch_spans
 
 NAME = "event_loop"
 
@@ -181,10 +182,7 @@ def start() -> None:
         explicit_bucket_boundaries_advisory=_BUCKETS_S,
     )
     watchdog = Watchdog()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=watchdog.begin)
+    in_children(watchdog.begin)
     TABLE.install()
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        provider.add_span_processor(watchdog)
+    watch_spans(watchdog)
     follow_loops(lambda loop: _Heartbeat(loop, watchdog, lag).stop)

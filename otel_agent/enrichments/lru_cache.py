@@ -4,7 +4,6 @@ Only their making is noticed; the caches are those of functools, and a call cost
 """
 
 import functools
-import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from types import FunctionType
 from typing import Any
 
 from otel_agent.cache_lookups import Lookup, Tally, cache_lookups
+from otel_agent.forks import in_children
 from otel_agent.guard import guard
 from otel_agent.source_files import is_host_file
 
@@ -60,8 +60,7 @@ def start() -> None:
     caches = LruCaches()
     functools.lru_cache = _noticing(functools.lru_cache, caches)
     cache_lookups.add_source(caches.update)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=caches.forget)
+    in_children(caches.forget)
 
 
 def _noticing(lru_cache: Callable[..., Any], caches: LruCaches) -> Callable[..., Any]:

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from opentelemetry import metrics, trace
+from opentelemetry import metrics
 from opentelemetry.context import Context
-from opentelemetry.metrics import CallbackOptions, Observation
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import SpanKind
 
 from otel_agent.enrichments._allocations import AllocationWindows
 from otel_agent.enrichments._leak_verdict import LeakVerdict
 from otel_agent.enrichments._open_span_table import TABLE
 from otel_agent.enrichments._worker import Worker
-from otel_agent.guard import guard
+from otel_agent.forks import in_children
+from otel_agent.readings import Reading, callback
 from otel_agent.settings import process_settings
+from otel_agent.span_watch import watch_spans
 
 NAME = "memory"
 
@@ -149,22 +150,17 @@ def start() -> None:
     growth = EndpointGrowth(lambda: Bytes(resident_bytes(), windows.traced_bytes()))
     windows = AllocationWindows(window_s or _VERDICT_WINDOW_S, window_s is not None, growth.take_traced_growth)
     worker = Worker("Allocations", windows.tick)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=growth.begin)
-        os.register_at_fork(after_in_child=windows.begin)
+    in_children(growth.begin)
+    in_children(windows.begin)
 
-    def observe(_options: CallbackOptions) -> list[Observation]:
-        with guard("observe the growth of memory"):
-            if verdict.is_leak(time.monotonic(), resident_bytes()) and worker.is_idle:
-                worker.wake()
-            return [Observation(value, {"http.route": route}) for route, value in growth.resident_growth().items()]
-        return []
+    def read() -> Reading:
+        if verdict.is_leak(time.monotonic(), resident_bytes()) and worker.is_idle:
+            worker.wake()
+        return [(value, {"http.route": route}) for route, value in growth.resident_growth().items()]
 
-    metrics.get_meter("otel_agent.memory").create_observable_up_down_counter(
-        "process.memory.growth", [observe], "By", "Memory that requests have added, if they were alone in flight."
-    )
-    provider = trace.get_tracer_provider()
-    if isinstance(provider, TracerProvider):
-        provider.add_span_processor(growth)
+    name, help_text = "process.memory.growth", "Memory that requests have added, if they were alone in flight."
+    meter = metrics.get_meter("otel_agent.memory")
+    meter.create_observable_up_down_counter(name, [callback(name, read)], "By", help_text)
+    watch_spans(growth)
     if window_s is not None:
         TABLE.install(worker)

@@ -8,11 +8,11 @@ from opentelemetry.util.types import AnyValue
 
 from otel_agent.enrichments._current_spans import running_spans, waiting_spans
 from otel_agent.enrichments._open_span_table import TABLE
-from otel_agent.enrichments._records import code_attributes, send
+from otel_agent.enrichments._records import send
 from otel_agent.enrichments._worker import Worker
 from otel_agent.guard import guard
 from otel_agent.settings import process_settings
-from otel_agent.source_files import host_frame
+from otel_agent.source_files import code_attributes, host_frame
 
 NAME = "open_spans"
 

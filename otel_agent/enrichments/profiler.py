@@ -8,8 +8,7 @@ from collections import Counter, deque
 from functools import lru_cache
 from types import FrameType
 
-from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.util.types import AnyValue
 
 from otel_agent.enrichments._current_spans import running_spans
@@ -19,6 +18,7 @@ from otel_agent.enrichments._running_loops import follow_loops
 from otel_agent.enrichments._worker import Worker
 from otel_agent.guard import guard
 from otel_agent.settings import process_settings
+from otel_agent.span_watch import watch_spans
 
 NAME = "profiler"
 
@@ -175,11 +175,8 @@ def start() -> None:
     mode = process_settings().profiler
     if mode == "off":
         return
-    provider, slow = trace.get_tracer_provider(), None
-    if mode == "slow" and isinstance(provider, TracerProvider):
-        slow = SlowSpans()
-        provider.add_span_processor(slow)
-    profiler = _Profiler(slow)
+    slow = SlowSpans()
+    profiler = _Profiler(slow if mode == "slow" and watch_spans(slow) else None)
     follow_loops()
     TABLE.install(Worker("Profiler", profiler.tick))
     atexit.register(profiler.send_last)
