@@ -28,10 +28,11 @@ class Instance:
 
 
 @contextlib.contextmanager
-def claimed(data_dir: Path, instance: Instance) -> Iterator[None]:
+def claimed(data_dir: Path, instance: Instance | None = None) -> Iterator[None]:
     """Hold the data directory (made if need be, for its owner alone) while the block runs.
 
-    What this process and its children write meanwhile is for their owner alone.
+    What this process and its children write meanwhile is for their owner alone. A command that serves no addresses is
+    no instance.
     Raises DataDirError when it cannot be written or another instance holds it.
     """
     try:
@@ -49,7 +50,8 @@ def claimed(data_dir: Path, instance: Instance) -> Iterator[None]:
             who = f"Spanwise with pid {holder.pid} (UI at http://{holder.ui})" if holder else "Another Spanwise"
             raise DataDirError(f"{who} already uses {data_dir}. Stop it, or choose another with --data.") from error
         os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(asdict(instance)).encode(), 0)
+        if instance is not None:
+            os.pwrite(fd, json.dumps(asdict(instance)).encode(), 0)
         old_umask = os.umask(0o077)
         try:
             yield

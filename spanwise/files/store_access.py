@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from apm_collector.log_text import printable
 from apm_store.api import SchemaError, Store, StoreError
 from apm_store.open import open_store
 from apm_store.query import Retention
-from spanwise.data_dir import LOCK_NAME, running_instance
+from spanwise.data_dir import DataDirError, claimed
 from spanwise.settings import Settings
 
 _NO_BUDGET = 1 << 62
@@ -47,7 +45,7 @@ def writing(settings: Settings) -> Iterator[Store]:
     """
     data_dir = settings.data_dir
     retention = Retention(budget_bytes=settings.max_bytes or _NO_BUDGET, max_age_s=settings.max_age_s)
-    with _locked(data_dir), _opened(data_dir, lambda: open_store(data_dir, retention=retention)) as store:
+    with _claimed(data_dir), _opened(data_dir, lambda: open_store(data_dir, retention=retention)) as store:
         yield store
 
 
@@ -68,25 +66,9 @@ def _why(data_dir: Path, error: StoreError) -> str:
 
 
 @contextlib.contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory as `spanwise up` does; the lock file stays empty, as there are no addresses to tell."""
+def _claimed(data_dir: Path) -> Iterator[None]:
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise CommandError(f"{data_dir} cannot be used: {error.strerror}. Choose another with --data.") from error
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = running_instance(data_dir)
-            who = f"Spanwise with pid {holder.pid}" if holder else "Another command"
-            raise CommandError(f"{who} writes to {data_dir} at this moment. Try again.") from error
-        os.ftruncate(fd, 0)
-        old_umask = os.umask(0o077)
-        try:
+        with claimed(data_dir):
             yield
-        finally:
-            os.umask(old_umask)
-    finally:
-        os.close(fd)
+    except DataDirError as error:
+        raise CommandError(str(error)) from error

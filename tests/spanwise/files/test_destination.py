@@ -127,7 +127,7 @@ def test_a_store_that_somebody_writes_to_is_not_opened_twice(tmp_path: Path) -> 
     """Two imports at once, or an import beside a start, do not meet in one store."""
     settings = load_settings({"data_dir": str(tmp_path / "data")}, {})
 
-    with writing(settings), pytest.raises(CommandError, match="at this moment"), open_destination(settings):
+    with writing(settings), pytest.raises(CommandError, match="already uses"), open_destination(settings):
         pass
 
     assert (settings.data_dir / LOCK_NAME).read_bytes() == b""
