@@ -48,7 +48,11 @@ class _PlainCycle(RequestResponseCycle):
 
 
 class HttpProtocol(H11Protocol):
-    """One connection. What is no HTTP is answered with a Status, as OTLP asks of every 4xx."""
+    """One connection. What is no HTTP is answered with a Status, as OTLP asks of every 4xx.
+
+    The head of a request must have come whole before the keep-alive time is over, counted from the connection's begin
+    or the last response; uvicorn leaves a connection open that never sends one, or sends it byte by byte.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,13 +60,17 @@ class HttpProtocol(H11Protocol):
         self._missing = 0  # bytes of the body that are still to come
         self._early = b""  # what came before the response to the request under way was sent
 
+    def connection_made(self, transport: Any) -> None:
+        """Begin, and wait for the first request for as long as for the others."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
     def data_received(self, data: bytes) -> None:
         """Take what the sender sent."""
         if self._is_plain:
-            self._unset_keepalive_if_required()
             self._take(memoryview(data))  # so that taking it apart copies nothing
         else:
-            super().data_received(data)
+            self._take_by_h11(data)
 
     def send_400_response(self, msg: str) -> None:
         """Answer and close; a request that has its answer already is only closed."""
@@ -92,8 +100,12 @@ class HttpProtocol(H11Protocol):
                 self._begin(path, headers)
             else:
                 self._is_plain = False
-                super().data_received(bytes(data))
+                self._take_by_h11(bytes(data))
                 return
+
+    def _take_by_h11(self, data: bytes) -> None:
+        self.conn.receive_data(data)
+        self.handle_events()
 
     def _take_body(self, data: memoryview) -> memoryview:
         """Take a part of a body, or drop it once there is a response; gives what stands behind the body's end."""
@@ -111,6 +123,7 @@ class HttpProtocol(H11Protocol):
 
     def _begin(self, path: str, headers: _Headers) -> None:
         """Have the application answer a request."""
+        self._unset_keepalive_if_required()
         scope: Any = {"type": "http", "method": "POST", "path": path, "headers": headers, "client": self.client}
         self.cycle = _PlainCycle(
             scope=scope,

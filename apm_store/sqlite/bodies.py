@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
+from google.protobuf.message import DecodeError
+
+from apm_store.api import StoreError
 from apm_store.model import Signal
+
+BODY_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, StoreError, DecodeError)
+"""What reading a stored body raises when it is damaged or cannot be understood."""
 
 MAX_ITEMS = 1 << 20
 MAX_INT = (1 << 63) - 1  # SQLite's largest integer; OTLP times reach 2^64 - 1

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
-from apm_store.api import StoreError
 from apm_store.model import Signal
 from apm_store.otlp_decode import parse_request
-from apm_store.sqlite.bodies import digest_of
+from apm_store.sqlite.bodies import BODY_ERRORS, digest_of
 from apm_store.sqlite.body_log import Frame
+from apm_store.sqlite.call_recall import recall_calls
+from apm_store.sqlite.edges import EdgePairing
 from apm_store.sqlite.open_databases import OpenDatabases
 from apm_store.sqlite.recovery import is_readable
 from apm_store.sqlite.segment_index import SegmentIndex
@@ -32,7 +31,6 @@ FLUSH_S = 1.0
 """How long an acknowledged body waits at most, while the indexer keeps up, until others can find it."""
 
 _FLUSH_ITEMS = 100_000
-_BODY_ERRORS = (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, StoreError, DecodeError)
 _ROW_MAKERS: dict[Signal, tuple[str, int, Callable[..., list[tuple[Any, ...]]]]] = {
     Signal.METRICS: (INSERT_DATA_POINT, 1, data_point_rows),
     Signal.LOGS: (INSERT_LOG_RECORD, 1, log_record_rows),
@@ -54,6 +52,11 @@ class BodyIndexer(OpenDatabases):
         self._committed: Position = (0, 0)
         self._unflushed_items = 0
         self._unflushed_since_s = 0.0
+        self._lacks_calls = True
+
+    def go_on_with(self, edges: EdgePairing) -> None:
+        """Pair calls with those that another indexer knows; to be called before `resume`."""
+        self._catalogue.edges, self._lacks_calls = edges, False
 
     def resume(self, until: Position) -> Iterator[None]:
         """Open what is not wholly indexed, the last segment in any case, and index what the logs hold up to a body.
@@ -63,7 +66,7 @@ class BodyIndexer(OpenDatabases):
         ids = [segment_id for segment_id in segment_ids(self._data_dir) if segment_id <= until[0]]
         for segment_id in ids:
             files = SegmentFiles(self._data_dir, segment_id)
-            if segment_id < self._catalogue.segment_id and segment_id not in ids[-2:] and is_readable(files.index):
+            if segment_id < self._catalogue.segment_id - 1 and segment_id not in ids[-2:] and is_readable(files.index):
                 continue
             self._open(segment_id)
             if self._current is not None and (segment_id, self._current.seq) > self._catalogue_position:
@@ -93,10 +96,22 @@ class BodyIndexer(OpenDatabases):
                 continue
             if (segment_id, frame.seq) > until:
                 break
+            if (segment_id, frame.seq) > self._catalogue_position:
+                yield from self._recall_calls()
             self._index(frame, None, None)
             self._flush_if_due()
             yield
         self._flush()
+        if segment_id >= self._catalogue.segment_id:
+            yield from self._recall_calls()
+
+    def _recall_calls(self) -> Iterator[None]:
+        """Have the catalogue know the calls that waited when it was closed, unless it does."""
+        if self._lacks_calls:
+            self._flush()
+            opened = [segment for segment in (self._previous, self._current) if segment is not None]
+            yield from recall_calls(self._catalogue, opened)
+            self._lacks_calls = False
 
     def _flush_if_due(self) -> None:
         if self._due_s() <= 0 or self._unflushed_items >= _FLUSH_ITEMS:
@@ -115,7 +130,6 @@ class BodyIndexer(OpenDatabases):
 
     def _commit(self, current: SegmentIndex) -> None:
         """Commit the catalogue, then the segment."""
-        self._catalogue.edges.expire(time.time_ns())
         if self._indexed >= self._catalogue_position:
             self._catalogue.commit(*self._indexed, current.offset)
         current.commit(time.monotonic())
@@ -148,10 +162,12 @@ class BodyIndexer(OpenDatabases):
                 request = parse_request(frame.signal, body)
             index = self._index_spans if frame.signal is Signal.TRACES else self._index_rows
             index(current, frame, request, body)
-        except _BODY_ERRORS as error:
+        except BODY_ERRORS as error:
             _log.exception("A stored request could not be indexed.")
             self._catalogue.notice("warn", f"A stored request of {frame.signal.value} could not be read: {error!r}.")
             current.add_body(frame, frame.received_ns, frame.received_ns, None)
+        if not self._is_counted(current, frame):
+            self._catalogue.settle_edges(frame.received_ns)
         self._indexed = position
         self._unflushed_items += frame.item_count
 

@@ -40,10 +40,15 @@ _SEE_SEGMENT = (
     "last_received_ns = max(coalesce(last_received_ns, ?3), ?3) WHERE id = ?4"
 )
 _UPDATE_KEPT = (
-    "UPDATE segment SET spans = ?, first_ns = ?, last_ns = ?, first_received_ns = ?, last_received_ns = ? WHERE id = ?"
+    "UPDATE segment SET spans = ?, log_records = ?, first_ns = ?, last_ns = ?, first_received_ns = ?, "
+    "last_received_ns = ? WHERE id = ?"
 )
 _PRUNE = "UPDATE counter SET pruned = pruned + ? WHERE name = ?"
-_NEWLY_PRUNED = "SELECT pruned - (SELECT coalesce(sum(spans), 0) FROM prune) FROM counter WHERE name = 'traces'"
+_NEWLY_PRUNED = """
+SELECT (SELECT pruned FROM counter WHERE name = 'traces') - coalesce(sum(spans), 0),
+       (SELECT pruned FROM counter WHERE name = 'logs') - coalesce(sum(log_records), 0)
+FROM prune
+"""
 
 
 class Catalogue:
@@ -62,8 +67,8 @@ class Catalogue:
         self._services: dict[int, tuple[int, int]] = {}
         self._counts: Counter[tuple[str, Signal, int]] = Counter()
         self._segment_times: dict[int, tuple[int, int, int]] = {}
-        applied = self.connection.execute("SELECT segment_id, seq, offset FROM applied").fetchone()
-        self.segment_id, self.seq, self.offset = applied
+        applied = self.connection.execute("SELECT segment_id, seq, offset, settled_ns FROM applied").fetchone()
+        self.segment_id, self.seq, self.offset, self.settled_ns = applied
 
     def begin(self) -> None:
         """Open a transaction, unless one is open."""
@@ -75,28 +80,31 @@ class Catalogue:
         row = (segment_id, created_ns, is_kept)
         self.connection.execute("INSERT OR IGNORE INTO segment VALUES (?, ?, ?, 0, 0, 0, NULL, NULL, NULL, NULL)", row)
 
-    def set_kept(self, segment_id: int, spans: int, *times: int | None) -> None:
+    def set_kept(self, segment_id: int, spans: int, log_records: int, *times: int | None) -> None:
         """List what a kept segment holds now; `times` are the columns from `first_ns` on. No transaction may be open.
 
-        Spans that are kept are not counted as pruned.
+        What is kept is not counted as pruned.
         """
         self.begin()
         self.add_segment(segment_id, time.time_ns(), is_kept=True)
-        [(before,)] = self.connection.execute("SELECT spans FROM segment WHERE id = ?", (segment_id,))
-        self.connection.execute(_UPDATE_KEPT, (spans, *times, segment_id))
-        self.connection.execute(_PRUNE, (before - spans, Signal.TRACES.value))
+        before = self.connection.execute(
+            "SELECT spans, log_records FROM segment WHERE id = ?", (segment_id,)
+        ).fetchone()
+        self.connection.execute(_UPDATE_KEPT, (spans, log_records, *times, segment_id))
+        self.connection.execute(_PRUNE, (before[0] - spans, Signal.TRACES.value))
+        self.connection.execute(_PRUNE, (before[1] - log_records, Signal.LOGS.value))
         self.connection.execute("COMMIT")
 
     def forget_segment(self, segment_id: int, entry: PruneEntry) -> PruneEntry:
         """Strike a segment from the list and note its removal; no transaction may be open.
 
-        The entry comes with all spans of the segment; it is returned, and noted, without those that were kept.
+        The entry comes with all that the segment holds; it is returned, and noted, without what was kept.
         """
         self.begin()
         counts = {Signal.TRACES: entry.spans, Signal.LOGS: entry.log_records, Signal.METRICS: entry.data_points}
         self.connection.executemany(_PRUNE, [(count, signal.value) for signal, count in counts.items()])
-        [(spans,)] = self.connection.execute(_NEWLY_PRUNED)
-        entry = replace(entry, spans=max(0, spans))
+        [(spans, log_records)] = self.connection.execute(_NEWLY_PRUNED)
+        entry = replace(entry, spans=max(0, spans), log_records=max(0, log_records))
         if any(counts.values()):
             values = astuple(entry)
             self.connection.execute(f"INSERT INTO prune VALUES (NULL{', ?' * len(values)})", values)  # noqa: S608 – question marks alone
@@ -157,6 +165,11 @@ class Catalogue:
         for span, peer in ends:
             add(span, services[span.service_id], peer)
 
+    def settle_edges(self, now_ns: int) -> None:
+        """Count the ends of edges as lone ones that have waited long enough at a time of receipt, in nanoseconds."""
+        self.settled_ns = now_ns
+        self.edges.expire(now_ns)
+
     def count_items(self, signal: Signal, segment_id: int, stored: int, duplicates: int) -> None:
         """Count items of one body."""
         self._counts["stored", signal, segment_id] += stored
@@ -190,7 +203,8 @@ class Catalogue:
                 execute(f"UPDATE segment SET {name} = {name} + ? WHERE id = ?", (items, segment))  # noqa: S608 – names from this file
         executemany(_SEE_SEGMENT, [(*times, segment) for segment, times in self._segment_times.items()])
         position = (segment_id, seq, offset)
-        execute("UPDATE applied SET segment_id = ?, seq = ?, offset = ?, version = version + 1", position)
+        values = (*position, self.settled_ns)
+        execute("UPDATE applied SET segment_id = ?, seq = ?, offset = ?, settled_ns = ?, version = version + 1", values)
         execute("COMMIT")
         self.segment_id, self.seq, self.offset = position
         self._services, self._segment_times = {}, {}

@@ -123,8 +123,7 @@ class EdgePairing:
     A call is counted in the minute in which its caller starts. Calls from a service to itself are edges too: spans
     do not tell whether caller and callee are the same process. When one caller has several callees, each is a call.
     At most `max_halves` and MAX_SETTLED are remembered; the oldest count as lone then, and are not corrected any more.
-    They are not stored. To continue after a restart, feed the spans received in the last `2 * WAIT_S` seconds again,
-    call `expire` with the time of the last, and drop what `take` then gives: it was counted before.
+    They are not stored: after a restart `recall_calls` feeds the latest spans again.
     """
 
     def __init__(self, max_halves: int = MAX_HALVES) -> None:
@@ -157,7 +156,12 @@ class EdgePairing:
             self._add_callee(trace_id + parent_id, (side, duration_ns))
 
     def expire(self, now_ns: int) -> None:
-        """Count halves that were added more than `WAIT_S` before a time of receipt, in nanoseconds, as lone ones."""
+        """Count halves that were added more than `WAIT_S` before a time of receipt, in nanoseconds, as lone ones.
+
+        A clock that was set back makes those wait anew that were added since.
+        """
+        while self._marks and self._marks[-1][0] >= now_ns:
+            self._marks.pop()
         self._marks.append((now_ns, self._settled_count + len(self._waiting)))
         while self._marks and self._marks[0][0] <= now_ns - _WAIT_NS:
             _, added = self._marks.popleft()

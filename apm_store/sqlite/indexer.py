@@ -239,6 +239,7 @@ class Indexer(BodyIndexer):
         """While nothing comes, settle the traces and calls that wait for more."""
         is_quiet = time.monotonic() - self._unflushed_since_s > SETTLE_S + FLUSH_S
         if self._current is not None and is_quiet and not self._is_at_rest and self._indexed == self._committed:
+            self._catalogue.settle_edges(time.time_ns())
             self._commit(self._current)
             self._is_at_rest = not len(self._current.directory) and self._catalogue.edges.due_ns() is None
 
@@ -263,22 +264,25 @@ class Indexer(BodyIndexer):
                     return False
                 self._changed.wait(_RETRY_S)
             try:
-                self._reopen(EdgePairing(), is_thorough=is_corrupt)
+                self._reopen(None, is_thorough=is_corrupt)
                 return True
             except (sqlite3.Error, OSError, StoreError) as error:
                 _log.warning("The store's index could not be opened again: %s.", error)
                 is_corrupt |= is_corruption(error)
 
-    def _reopen(self, edges: EdgePairing, *, is_thorough: bool) -> None:
-        """Open all that was closed, and have the thread catch up with the log."""
+    def _reopen(self, edges: EdgePairing | None, *, is_thorough: bool) -> None:
+        """Open all that was closed, and have the thread catch up with the log, with the calls that are known."""
         self._let_go()
         self._indexed = self._committed = (0, 0)
         self._open_catalogue(is_thorough=is_thorough)
-        self._catalogue.edges = edges
+        self._lacks_calls = True
+        if edges is not None:
+            self.go_on_with(edges)
         self._begin_catching_up()
 
     def _begin_catching_up(self) -> None:
         """Open the first segment that is not wholly indexed; the thread goes on from there."""
+        self._is_at_rest = False
         self._upkeep.take_up(self._catalogue)
         self._resuming = self.resume(self._put)
         next(self._resuming, None)
@@ -297,15 +301,16 @@ class Indexer(BodyIndexer):
         from apm_store.sqlite.index_process import Handover, IndexProcess
 
         self._flush()
-        edges = self._catalogue.edges
+        handover = Handover(self._data_dir, self._upkeep.retention, self._catalogue.edges, self._put)
+        edges: EdgePairing | None = None
         self._let_go()
         try:
-            with closing(IndexProcess(Handover(self._data_dir, self._upkeep.retention, edges, self._put))) as process:
+            with closing(IndexProcess(handover)) as process:
                 self._follow(process)
                 edges = process.stop()
         except StoreError as error:
             _log.warning("The index is written by this process alone for a while: %s.", error)
-            self._alone_until_s, edges = time.monotonic() + _ALONE_S, EdgePairing()
+            self._alone_until_s = time.monotonic() + _ALONE_S
         self._reopen(edges, is_thorough=False)
 
     def _follow(self, process: IndexProcess) -> None:

@@ -1,6 +1,6 @@
 """Keeps the notable traces of a segment that is about to be dropped: the slowest, the failed and the rare ones.
 
-They are copied into a kept segment, which has the layout of every other.
+They are copied with their log records into a kept segment, which has the layout of every other.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import orjson
 from apm_store.model import Signal
 from apm_store.otlp_decode import parse_request
 from apm_store.sqlite.block import Block
+from apm_store.sqlite.bodies import digest_of, place_of
 from apm_store.sqlite.body_log import BodyLog, Frame, LogReader, encode_frame, pack
 from apm_store.sqlite.catalogue import Catalogue
 from apm_store.sqlite.connections import connect_reader
@@ -27,6 +29,7 @@ from apm_store.sqlite.recovery import is_readable
 from apm_store.sqlite.segment_index import SegmentIndex
 from apm_store.sqlite.segments import SegmentFiles, kept_ids, size_of, sync_directory
 from apm_store.sqlite.trace_directory import SpanKey
+from apm_store.sqlite.write_logs import INSERT_LOG_RECORD, log_record_rows
 from apm_store.sqlite.write_traces import read_spans
 
 SLOWEST = 5
@@ -44,6 +47,8 @@ SELECT trace_id, span_count, error_count > 0,
 FROM trace
 """
 _SPANS = "SELECT coalesce(sum(span_count), 0), min(first_ns), max(last_ns) FROM block"
+_LOG_RECORDS = "SELECT count(*), min(time_ns), max(time_ns) FROM log_record"
+_TRACE_BYTES = "SELECT coalesce(sum(length), 0) FROM body WHERE signal = ?"
 _RECEIVED = "SELECT min(received_ns), max(received_ns) FROM body"
 
 
@@ -61,23 +66,32 @@ class KeptSegment:
         self._index = SegmentIndex(files)
         self._catch_up()
 
-    def append(self, request: Any, received_ns: int) -> None:
-        """Store a request of whole traces; those of its spans that are kept already stay as they are."""
+    @property
+    def size(self) -> int:
+        """The bytes of its log."""
+        return self._log.size
+
+    def append(self, signal: Signal, request: Any, received_ns: int) -> None:
+        """Store a request of spans or log records; what is kept already stays as it is."""
         body = request.SerializeToString()
         seq = self._index.seq + 1
-        items = sum(len(scope.spans) for group in request.resource_spans for scope in group.scope_spans)
-        data = encode_frame(seq, Signal.TRACES, received_ns, items, pack(body))
+        items = _item_count(signal, request)
+        data = encode_frame(seq, signal, received_ns, items, pack(body))
         [offset] = self._log.append([data])
-        self._add(Frame(offset, len(data), seq, received_ns, items, Signal.TRACES), request, body)
+        self._add(Frame(offset, len(data), seq, received_ns, items, signal), request, body)
 
     def commit(self) -> None:
         """Make what was appended findable."""
         self._index.finish(time.monotonic())
 
-    def totals(self) -> tuple[int, int | None, int | None, int | None, int | None]:
-        """How many spans it holds, between which starts, and between which times they were received."""
+    def totals(self) -> tuple[int, int, int | None, int | None, int | None, int | None]:
+        """How many spans and log records it holds, between which times, and between which they were received."""
         execute = self._index.connection.execute
-        return (*execute(_SPANS).fetchone(), *execute(_RECEIVED).fetchone())
+        spans, *span_times = execute(_SPANS).fetchone()
+        records, *record_times = execute(_LOG_RECORDS).fetchone()
+        times = [time_ns for time_ns in (*span_times, *record_times) if time_ns is not None]
+        first_ns, last_ns = (min(times), max(times)) if times else (None, None)
+        return (spans, records, first_ns, last_ns, *execute(_RECEIVED).fetchone())
 
     def trace_count(self) -> int:
         """How many traces it holds."""
@@ -91,6 +105,18 @@ class KeptSegment:
 
     def _add(self, frame: Frame, request: Any, body: bytes) -> None:
         self._index.begin()
+        add = self._add_spans if frame.signal is Signal.TRACES else self._add_log_records
+        add(frame, request, body)
+
+    def _add_log_records(self, frame: Frame, request: Any, body: bytes) -> None:
+        digest = digest_of(frame.signal, body)
+        is_again = self._index.has_body(digest)
+        rows = [] if is_again else log_record_rows(self._names, request, frame.seq, frame.received_ns)
+        self._index.insert_new(INSERT_LOG_RECORD, rows)
+        times = [time_ns for _, time_ns, *_ in rows] or [frame.received_ns]
+        self._index.add_body(frame, min(times), max(times), None if is_again else digest)
+
+    def _add_spans(self, frame: Frame, request: Any, body: bytes) -> None:
         found = read_spans(self._names, request, body, frame.seq, frame.received_ns)
         now_s = time.monotonic()
         new = self._index.directory.new_spans(found.spans, self._index.next_block, now_s, _known_nowhere)
@@ -105,7 +131,7 @@ class KeptSegment:
         for frame in self._index.log.frames(end):
             if isinstance(frame, Frame):
                 body = self._index.log.body(frame.offset, frame.length)
-                self._add(frame, parse_request(Signal.TRACES, body), body)
+                self._add(frame, parse_request(frame.signal, body), body)
                 end = frame.offset + frame.length
         if end < self._log.size:
             self._log.truncate(end)
@@ -136,29 +162,56 @@ def relist_kept(data_dir: Path, catalogue: Catalogue) -> None:
 
 
 def keep_notable(source: SegmentFiles, kept: KeptSegment, max_bytes: int) -> Generator[None, None, None]:
-    """Copy the notable traces of a segment, as many as `max_bytes` of its log hold; the work is done in small steps."""
+    """Copy the notable traces of a segment with their log records, in small steps.
+
+    The traces are as many as `max_bytes` of its log hold, the log records what there is room for after them.
+    """
     with closing(connect_reader(source.index, SEGMENT)) as index, closing(LogReader(source.log)) as log:
-        wanted = notable_traces(index, max_bytes / max(1, source.log.stat().st_size))
+        end = kept.size + max_bytes
+        [(trace_bytes,)] = index.execute(_TRACE_BYTES, (Signal.TRACES.value,))
+        wanted = notable_traces(index, max_bytes / max(1, trace_bytes))
         yield
-        gathered: Any = None
-        first_ns = 0
-        for seq, trace_ids in _bodies(index, wanted):
-            offset, length, received_ns = index.execute(
-                "SELECT offset, length, received_ns FROM body WHERE seq = ?", (seq,)
-            ).fetchone()
-            request = parse_request(Signal.TRACES, log.body(offset, length))
-            part = _spans_of(request, trace_ids)
-            if gathered is None:
-                gathered, first_ns = part, received_ns
-            else:
-                gathered.MergeFrom(part)
-            if gathered.ByteSize() >= _BODY_BYTES:
-                kept.append(gathered, first_ns)
-                gathered = None
-            yield
-        if gathered is not None:
-            kept.append(gathered, first_ns)
+        for signal, bodies, cut in (
+            (Signal.TRACES, _bodies(index, wanted), _spans_of),
+            (Signal.LOGS, _log_bodies(index, wanted), _log_records_of),
+        ):
+            for request, received_ns in _gathered(_parts(index, log, signal, bodies, cut), max_bytes // 4):
+                if request is not None and (signal is Signal.TRACES or kept.size < end):
+                    kept.append(signal, request, received_ns)
+                yield
         kept.commit()
+
+
+def _parts(
+    index: sqlite3.Connection,
+    log: LogReader,
+    signal: Signal,
+    bodies: Iterable[tuple[int, Collection[Any]]],
+    cut: Callable[[Any, Collection[Any]], Any],
+) -> Iterator[tuple[Any, int]]:
+    """What is wanted of each of these bodies, cut out by `cut`, with when it was received."""
+    for seq, wanted in bodies:
+        row = index.execute("SELECT offset, length, received_ns FROM body WHERE seq = ?", (seq,)).fetchone()
+        offset, length, received_ns = row
+        yield cut(parse_request(signal, log.body(offset, length)), wanted), received_ns
+
+
+def _gathered(parts: Iterable[tuple[Any, int]], size: int) -> Iterator[tuple[Any | None, int]]:
+    """Parts of requests as larger ones of some size, each with the time of its first part; None for each that grew."""
+    gathered: Any = None
+    first_ns = 0
+    for part, received_ns in parts:
+        if gathered is None:
+            gathered, first_ns = part, received_ns
+        else:
+            gathered.MergeFrom(part)
+        if gathered.ByteSize() >= min(size, _BODY_BYTES):
+            yield gathered, first_ns
+            gathered = None
+        else:
+            yield None, 0
+    if gathered is not None:
+        yield gathered, first_ns
 
 
 def notable_traces(index: sqlite3.Connection, share: float) -> list[bytes]:
@@ -214,17 +267,45 @@ def _bodies(index: sqlite3.Connection, trace_ids: Sequence[bytes]) -> list[tuple
     return sorted(found.items())
 
 
+def _log_bodies(index: sqlite3.Connection, trace_ids: Sequence[bytes]) -> list[tuple[int, set[int]]]:
+    """The bodies that hold log records of these traces, in the order of the log, each with their positions."""
+    found: dict[int, set[int]] = {}
+    for at in range(0, len(trace_ids), _PARAMETERS):
+        chunk = trace_ids[at : at + _PARAMETERS]
+        marks = ",".join("?" * len(chunk))
+        for (item,) in index.execute(f"SELECT id FROM log_record WHERE trace_id IN ({marks})", chunk):  # noqa: S608 – question marks alone
+            seq, position = place_of(item)
+            found.setdefault(seq, set()).add(position)
+    return sorted(found.items())
+
+
 def _spans_of(request: Any, trace_ids: Collection[bytes]) -> Any:
     """The request with the spans of these traces alone."""
     for group in request.resource_spans:
         for scope in group.scope_spans:
-            spans = [span for span in scope.spans if span.trace_id in trace_ids]
-            if len(spans) < len(scope.spans):
-                del scope.spans[:]
-                scope.spans.extend(spans)
+            _keep(scope.spans, [span for span in scope.spans if span.trace_id in trace_ids])
         _keep(group.scope_spans, [scope for scope in group.scope_spans if scope.spans])
     _keep(request.resource_spans, [group for group in request.resource_spans if group.scope_spans])
     return request
+
+
+def _log_records_of(request: Any, positions: Collection[int]) -> Any:
+    """The request with the log records at these positions alone."""
+    places = count()
+    for group in request.resource_logs:
+        for scope in group.scope_logs:
+            _keep(
+                scope.log_records, [one for one, at in zip(scope.log_records, places, strict=False) if at in positions]
+            )
+        _keep(group.scope_logs, [scope for scope in group.scope_logs if scope.log_records])
+    _keep(request.resource_logs, [group for group in request.resource_logs if group.scope_logs])
+    return request
+
+
+def _item_count(signal: Signal, request: Any) -> int:
+    if signal is Signal.TRACES:
+        return sum(len(scope.spans) for group in request.resource_spans for scope in group.scope_spans)
+    return sum(len(scope.log_records) for group in request.resource_logs for scope in group.scope_logs)
 
 
 def _keep(repeated: Any, wanted: list[Any]) -> None:

@@ -96,6 +96,8 @@ WHERE is_entry = 1
 GROUP BY 1, 2, 3, 4
 """
 
+_CATALOGUE_3 = "ALTER TABLE applied ADD COLUMN settled_ns INTEGER"
+
 _SEGMENT_1 = """
 CREATE TABLE state (
     id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, offset INTEGER NOT NULL, first_unsettled_block INTEGER NOT NULL
@@ -167,7 +169,7 @@ class Schema:
     steps: tuple[_Step, ...]
 
 
-CATALOGUE = Schema(0x5370_616F, (_executing(_CATALOGUE_1), _add_service_rollup))
+CATALOGUE = Schema(0x5370_616F, (_executing(_CATALOGUE_1), _add_service_rollup, _executing(_CATALOGUE_3)))
 SEGMENT = Schema(0x5370_6170, (_executing(_SEGMENT_1), _executing(_SEGMENT_2)))
 VERSION_1_ID = 0x5370_616E
 """The application id of the only release that kept everything in one database."""

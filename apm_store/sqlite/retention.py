@@ -27,6 +27,7 @@ from apm_store.sqlite.recovery import set_aside_directory
 from apm_store.sqlite.rollup_retention import drop_rollups
 from apm_store.sqlite.segments import CATALOGUE_NAME, SegmentFiles, directory_bytes, dropped, mark_dropped
 from apm_store.sqlite.steady_clock import SteadyClock
+from apm_store.sqlite.stream_retention import forget_streams
 
 CHECK_S = 10.0
 """How often the bounds are looked at."""
@@ -105,6 +106,7 @@ class Upkeep:
         self._clock = SteadyClock()
         self._due_s = time.monotonic() + CHECK_S
         self._task: Generator[None, None, None] | None = None
+        self._has_lost_points = True  # what the process before dropped may not have been followed up
         self._told: dict[str, float] = {}  # until when each state need not be told again
         self._requests: list[PruneRequest] = []
         self._lock = threading.Lock()
@@ -183,6 +185,9 @@ class Upkeep:
         if time.monotonic() >= self._due_s:
             yield from self._check(host)
             self._due_s = time.monotonic() + CHECK_S
+        if self._has_lost_points:
+            yield from forget_streams(host.catalogue, self._data_dir, host.flush)
+            self._has_lost_points = False
 
     def _fulfil(self, host: Host, request: PruneRequest) -> Generator[None, None, None]:
         try:
@@ -252,6 +257,7 @@ class Upkeep:
         freed_bytes = directory_bytes(files.directory)
         directory = mark_dropped(files, reason)
         entry = self._forget(host.catalogue, row, reason, freed_bytes, kept_traces)
+        self._has_lost_points |= row.data_points > 0
         shutil.rmtree(directory)
         _log.info("Raw data was removed (%s): %s.", reason, entry)
         yield

@@ -185,6 +185,7 @@ applied = Table(
         offset="Where the log goes on behind it",
         version="Counts up with every commit",
     ),
+    Column("settled_ns", INTEGER, comment="When calls last counted as lone ones, having waited; null before the first"),
     comment="How far the logs of the segments are contained in this file.",
     sqlite_strict=True,
 )

@@ -124,11 +124,6 @@ class SegmentIndex:
         for seq in seqs:
             yield from self._traces_of(seq).get(trace_id, ())
 
-    def spans_of_bodies(self, after_seq: int) -> list[BlockSpan]:
-        """The spans of all bodies behind a number, as they lie in blocks."""
-        rows = self.connection.execute("SELECT data FROM block WHERE last_seq > ? ORDER BY id", (after_seq,))
-        return [span for (data,) in rows for span in Block(data).spans() if span.seq > after_seq]
-
     def _traces_of(self, seq: int) -> TracesOfBody:
         """The spans of a body by trace; the last few bodies are remembered, as those that come again come in order."""
         known = self._bodies.get(seq)

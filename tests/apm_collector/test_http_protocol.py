@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from builders import make_request, make_span
+
+from apm_collector import http_server
 
 BODY = make_request([make_span("op", span=number) for number in range(1, 51)]).SerializeToString()
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
@@ -125,3 +129,39 @@ def test_a_mistake_of_the_application_closes_the_connection(
         connection.sendall(PLAIN)
 
         assert _status(connection) == 200
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch, start: Callable[..., Any], store: Any) -> Any:
+    """A collector that waits for the head of a request for 0.3 s."""
+    monkeypatch.setattr(http_server, "_KEEP_ALIVE_S", 0.3)
+    return start(store)
+
+
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [(b"", 0), (HEAD, 0), (PLAIN, 1), (PLAIN + HEAD, 1), (CHUNKED + HEAD[:5], 1), (NOT_HERE + PLAIN, 2)],
+)
+def test_a_connection_without_a_request_is_closed(sent: bytes, answers: int, hurried: Any) -> None:
+    """One that never sends, that stops within a head, or that has its answers and stays; what it got is served."""
+    endpoint = hurried.collector.endpoints["otlp/http"]
+    with socket.create_connection((endpoint.host, endpoint.port), timeout=10) as connection:
+        connection.sendall(sent)
+
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answer.count(b"HTTP/1.1 ") == answers
+
+
+def test_bytes_that_drip_do_not_hold_a_connection(hurried: Any) -> None:
+    """A head that comes byte by byte must be whole in time, too."""
+    endpoint = hurried.collector.endpoints["otlp/http"]
+    with socket.create_connection((endpoint.host, endpoint.port)) as connection:
+        sent = 0
+        while not select.select([connection], [], [], 0.02)[0] and sent < len(HEAD):
+            connection.sendall(HEAD[sent : sent + 1])
+            sent += 1
+
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+    assert 0 < sent < len(HEAD)

@@ -182,8 +182,17 @@ def test_o15_grpc_other_services_are_unimplemented(method: str, live: Any) -> No
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def test_o01_grpc_takes_deflate_too(live: Any) -> None:
+    """The library offers it to every client."""
+    assert live.call(Signal.TRACES, BODY, grpc.Compression.Deflate) == b""
+    assert live.stored() == 1
+
+
 def test_o09_grpc_unknown_compression_is_not_to_be_sent_again(live: Any) -> None:
-    """INTERNAL (13), which no sender retries: gRPC's own parser of headers says it before any code of ours is asked."""
+    """INTERNAL (13), which no sender retries: gRPC's own parser of headers says it before any code of ours is asked.
+
+    Its specification wants UNIMPLEMENTED; no option of the library leads there for a name that it does not know.
+    """
     endpoint = live.collector.endpoints["otlp/grpc"]
     headers = {
         ":method": "POST",

@@ -300,7 +300,11 @@ def test_o10_http_undecodable_is_400_with_bad_request_details(signal: Signal, en
         assert orjson.loads(reply.body)["details"][0]["@type"].endswith("google.rpc.BadRequest")
 
 
-@pytest.mark.parametrize("data", [b"plain", b"", gzip.compress(b"x" * 1000)[:-9], gzip.compress(b"x")[:-8] + bytes(8)])
+@pytest.mark.parametrize(
+    "data",
+    [b"plain", b"", gzip.compress(b"x" * 1000)[:-9], gzip.compress(b"x")[:-8] + bytes(8)],
+    ids=["plain", "empty", "cut off", "wrong checksum"],
+)
 def test_o10_http_gzip_that_is_none_is_400(data: bytes, live: Any) -> None:
     """Plain, empty, cut off, wrong checksum."""
     reply = live.post(Signal.TRACES, data, Content_Encoding="gzip")

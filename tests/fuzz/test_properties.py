@@ -6,7 +6,7 @@ import base64
 import itertools
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,20 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from apm_collector.errors import PermanentError
 from apm_collector.otlp import decode
 from apm_collector.otlp_wire import repair_text
 from apm_store.api import Store
-from apm_store.model import Batch, Signal
+from apm_store.model import Signal
 from apm_store.open import open_store
+from apm_store.query import LogQuery, MetricQuery, TimeRange
 
+EVER = TimeRange(0, 2**64)
 ID_FIELDS = {"traceId", "spanId", "parentSpanId"}
-TRACE_NUMBERS = itertools.count(1)
+TRACE_NUMBERS, METRIC_NUMBERS = itertools.count(1), itertools.count(1)
 EXAMPLES = settings(
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "30")),
     derandomize="FUZZ_EXAMPLES" not in os.environ,
@@ -62,7 +65,7 @@ values = st.recursive(
 )
 attributes = st.dictionaries(texts, values, max_size=4).map(_pairs)
 uint32 = st.integers(0, 2**32 - 1)
-times = st.integers(0, 2**63 - 1)
+times = st.integers(0, 2**63 - 2)  # the last nanosecond of SQLite is in no range
 
 
 @st.composite
@@ -103,28 +106,45 @@ def trace_requests(draw: Any) -> ExportTraceServiceRequest:
     return request
 
 
+counts = st.lists(st.integers(0, 2**40), min_size=1, max_size=4)
+numbers = st.floats(allow_nan=False)
+
+
+def _distribution(draw: Any, kind: str) -> dict[str, Any]:
+    """What a point of a kind measures."""
+    if kind in ("gauge", "sum"):
+        return draw(st.one_of(numbers.map(lambda it: {"as_double": it}), times.map(lambda it: {"as_int": it})))
+    buckets = draw(counts)
+    if kind == "histogram":
+        told = {"bucket_counts": buckets, "explicit_bounds": range(len(buckets) - 1), "count": sum(buckets)}
+    elif kind == "exponential_histogram":
+        positive = {"offset": draw(st.integers(-(2**31), 2**31 - 1)), "bucket_counts": buckets}
+        told = {"positive": positive, "scale": draw(st.integers(-10, 20)), "count": sum(buckets)}
+    else:
+        quantiles = [{"quantile": 0.5, "value": draw(numbers)}, {"quantile": 1.0, "value": draw(numbers)}]
+        return {"quantile_values": quantiles, "count": draw(times), "sum": draw(numbers)}
+    return told | {name: draw(numbers) for name in ("sum", "min", "max") if draw(st.booleans())}
+
+
 @st.composite
 def metric_requests(draw: Any) -> ExportMetricsServiceRequest:
-    """A request with gauges and histograms."""
+    """A request with metrics of all kinds, whose names are theirs alone."""
     request = ExportMetricsServiceRequest()
     metrics = request.resource_metrics.add().scope_metrics.add().metrics
-    for number in range(draw(st.integers(1, 3))):
-        metric = metrics.add(name=f"m{number}{draw(texts)}", unit=draw(texts))
-        point = {"time_unix_nano": draw(times), "attributes": draw(attributes)}
-        if draw(st.booleans()):
-            metric.gauge.data_points.add(as_double=draw(st.floats(allow_nan=False)), **point)
-        else:
-            metric.histogram.aggregation_temporality = draw(st.integers(1, 2))
-            counts = draw(st.lists(st.integers(0, 2**40), min_size=1, max_size=4))
-            metric.histogram.data_points.add(
-                bucket_counts=counts, explicit_bounds=range(len(counts) - 1), count=sum(counts), **point
-            )
+    for _ in range(draw(st.integers(1, 3))):
+        metric = metrics.add(name=f"m{next(METRIC_NUMBERS)}{draw(texts)}", unit=draw(texts))
+        kind = draw(st.sampled_from(["gauge", "sum", "histogram", "exponential_histogram", "summary"]))
+        data = getattr(metric, kind)
+        if kind not in ("gauge", "summary"):
+            data.aggregation_temporality = draw(st.integers(1, 2))
+        data.data_points.add(time_unix_nano=draw(times), attributes=draw(attributes), **_distribution(draw, kind))
     return request
 
 
 @st.composite
 def log_requests(draw: Any) -> ExportLogsServiceRequest:
-    """A request with log records."""
+    """A request with log records of one trace of its own."""
+    trace_id = next(TRACE_NUMBERS).to_bytes(16, "big")
     request = ExportLogsServiceRequest()
     records = request.resource_logs.add().scope_logs.add().log_records
     for _ in range(draw(st.integers(1, 3))):
@@ -134,6 +154,9 @@ def log_requests(draw: Any) -> ExportLogsServiceRequest:
             severity_text=draw(texts),
             body=draw(values),
             attributes=draw(attributes),
+            trace_id=trace_id,
+            event_name=draw(texts),
+            flags=draw(uint32),
         )
     return request
 
@@ -182,17 +205,32 @@ def any_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     store.close()
 
 
-def _write(store: Store, body: bytes) -> Batch:
-    batch = decode(Signal.TRACES, body, "protobuf").batch
+def _write(store: Store, body: bytes, signal: Signal = Signal.TRACES) -> None:
+    batch = decode(signal, body, "protobuf").batch
     assert batch is not None
-    store.traces.write(batch)
-    return batch
+    getattr(store, signal.value).write(batch)
+
+
+def _value(value: Any) -> AnyValue:
+    """A value as OTLP writes it, from what the store gave back of it."""
+    if value is None:
+        return AnyValue()
+    if isinstance(value, tuple):
+        return AnyValue(array_value=ArrayValue(values=map(_value, value)))
+    if isinstance(value, dict):
+        return AnyValue(kvlist_value=KeyValueList(values=_again(value)))
+    kinds = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value", bytes: "bytes_value"}
+    return AnyValue(**{kinds[type(value)]: value})
+
+
+def _again(pairs: Mapping[str, Any]) -> list[KeyValue]:
+    return _pairs({key: _value(value) for key, value in pairs.items()})
 
 
 @EXAMPLES
 @given(trace_requests())
 def test_the_store_gives_back_every_span_whole(any_store: Store, sent: ExportTraceServiceRequest) -> None:
-    """Ids, times, names and the number of everything else, whatever the content."""
+    """Ids, times, names, every attribute with its type, and what events and links are, whatever the content."""
     spans_sent = {span.span_id.hex(): span for scope in sent.resource_spans[0].scope_spans for span in scope.spans}
     trace_id = next(iter(spans_sent.values())).trace_id.hex()
     _write(any_store, sent.SerializeToString())
@@ -205,9 +243,53 @@ def test_the_store_gives_back_every_span_whole(any_store: Store, sent: ExportTra
         assert (got.name, got.kind, got.flags) == (span.name, span.kind, span.flags)
         assert (got.start_ns, got.end_ns) == (span.start_time_unix_nano, span.end_time_unix_nano)
         assert (got.status_code, got.status_message) == (span.status.code, span.status.message)
-        assert set(got.attributes) == {pair.key for pair in span.attributes}
-        assert [event.name for event in got.events] == [event.name for event in span.events]
-        assert [link.span_id for link in got.links] == [link.span_id.hex() for link in span.links]
+        assert _again(got.attributes) == list(span.attributes)
+        assert [(event.name, event.time_ns, _again(event.attributes)) for event in got.events] == [
+            (event.name, event.time_unix_nano, list(event.attributes)) for event in span.events
+        ]
+        assert [(link.trace_id + link.span_id, _again(link.attributes)) for link in got.links] == [
+            ((link.trace_id + link.span_id).hex(), list(link.attributes)) for link in span.links
+        ]
+
+
+@EXAMPLES
+@given(metric_requests())
+def test_the_store_gives_back_every_data_point_whole(any_store: Store, sent: ExportMetricsServiceRequest) -> None:
+    """Made anew from what is read, each point is the one that was sent, to the last bucket."""
+    _write(any_store, sent.SerializeToString(), Signal.METRICS)
+
+    for metric in sent.resource_metrics[0].scope_metrics[0].metrics:
+        [read] = any_store.metrics.find(MetricQuery(metric.name, EVER)).metrics
+        [point] = read.points
+        [original] = getattr(metric, metric.WhichOneof("data")).data_points
+        again = {**point.detail, "attributes": _again(point.attributes)}
+        assert (read.type.value, read.unit) == (metric.WhichOneof("data"), metric.unit)
+        assert type(original)(**again) == original
+
+
+@EXAMPLES
+@given(log_requests())
+def test_the_store_gives_back_every_log_record_whole(any_store: Store, sent: ExportLogsServiceRequest) -> None:
+    """Made anew from what is read, each record is one that was sent."""
+    records = sent.resource_logs[0].scope_logs[0].log_records
+    _write(any_store, sent.SerializeToString(), Signal.LOGS)
+
+    read = any_store.logs.find(LogQuery(trace_id=records[0].trace_id.hex()))
+
+    again = [
+        LogRecord(
+            time_unix_nano=one.time_ns,
+            severity_number=one.severity_number,
+            severity_text=one.severity_text,
+            body=_value(one.body) if one.body is not None else AnyValue(),
+            attributes=_again(one.attributes),
+            trace_id=bytes.fromhex(one.trace_id),
+            event_name=one.event_name,
+            flags=one.flags,
+        )
+        for one in read
+    ]
+    assert sorted(one.SerializeToString() for one in again) == sorted(one.SerializeToString() for one in records)
 
 
 @EXAMPLES

@@ -158,6 +158,22 @@ def test_a_call_is_one_edge_though_the_work_changes_hands(tmp_path: Path, monkey
     assert [(edge.source, edge.target, edge.count) for edge in edges] == [("shop", "stock", 2)]
 
 
+def test_a_call_is_one_edge_though_the_other_process_dies(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The half that waited in the memory of the process that was killed is read from the log again."""
+    _write_half(store, 1, SpanKind.CLIENT)
+    store.stats()
+    monkeypatch.setattr(indexer_module, "_BEHIND_ITEMS", 1_000_000)
+    for process in _processes():
+        process.kill()
+    _write_half(store, 1, SpanKind.SERVER)
+
+    edges = store.traces.edges(EdgeQuery(EVER))
+
+    assert [(edge.source, edge.target, edge.count) for edge in edges if edge.target == "stock"] == [
+        ("shop", "stock", 1)
+    ]
+
+
 def _write_half(store: Store, number: int, kind: SpanKind) -> None:
     if kind is SpanKind.CLIENT:
         span, service = make_span("call", trace=number, span=number * 10, kind=int(kind)), "shop"

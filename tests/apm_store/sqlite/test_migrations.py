@@ -101,7 +101,8 @@ def test_the_services_are_summed_up_from_older_rollups(tmp_path: Path) -> None:
         store.traces.write(make_batch([span, inner]))
     store.close()
     written = _service_rollup(tmp_path)
-    _execute(tmp_path / "spanwise.db", "DROP TABLE service_rollup", "PRAGMA user_version = 1")
+    older = ("DROP TABLE service_rollup", "ALTER TABLE applied DROP COLUMN settled_ns", "PRAGMA user_version = 1")
+    _execute(tmp_path / "spanwise.db", *older)
 
     open_store(tmp_path).close()
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,48 @@ def test_a_random_wal_does_no_harm(filled: tuple[Path, tuple[object, ...]], name
     found = _answers(store)
     store.close()
     assert found == answers
+
+
+@pytest.mark.parametrize("suffixes", [("-wal",), ("-shm",), ("-wal", "-shm")])
+def test_a_wal_that_somebody_removed_costs_nothing(
+    filled: tuple[Path, tuple[object, ...]], suffixes: Sequence[str]
+) -> None:
+    """Killed, and its write-ahead logs tidied away before the next start: the log has everything."""
+    data_dir, _ = filled
+    store = open_store(data_dir)
+    store.traces.write(_batch(2_000))
+    answers = _answers(store)
+    copy = data_dir.with_name("copy")
+    subprocess.run(["cp", "-a", data_dir, copy], check=True)
+    store.close()
+    removed = [path for suffix in suffixes for path in copy.rglob(f"*.db{suffix}")]
+    for path in removed:
+        path.unlink()
+
+    with closing(open_store(copy)) as again:
+        found = _answers(again)
+
+    assert removed
+    assert found == answers
+
+
+def test_a_lock_of_somebody_else_delays_what_is_found_alone(filled: tuple[Path, tuple[object, ...]]) -> None:
+    """While another program holds the catalogue's lock, requests are acknowledged; after that they are found."""
+    data_dir, _ = filled
+    with closing(open_store(data_dir)) as store, closing(sqlite3.connect(data_dir / "spanwise.db")) as other:
+        store.traces.write(_batch(2_900))
+        store.stats()
+        other.execute("BEGIN IMMEDIATE")
+        started_s = time.monotonic()
+        for number in range(5):
+            store.traces.write(_batch(3_000 + number * 20))
+        taken_s = time.monotonic() - started_s
+        other.execute("ROLLBACK")
+
+        found = [len(store.traces.get(f"{3_000 + number * 20:032x}")) for number in range(5)]
+
+    assert taken_s < 5
+    assert all(found)
 
 
 def test_a_newer_catalogue_is_not_set_aside(filled: tuple[Path, tuple[object, ...]]) -> None:
@@ -363,6 +406,5 @@ def test_a_long_reader_does_not_let_the_wal_grow(tmp_path: Path, monkeypatch: py
     after = store.health().wal_bytes
     store.close()
     assert waiting > 0
-    assert peak < 8_000_000
+    assert max(peak, after) < 8_000_000
     assert stored == 10_020
-    assert after < peak

@@ -14,11 +14,21 @@ from pathlib import Path
 
 import pytest
 from builders import MS, SECOND, make_batch, make_span
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from apm_store.api import Store, StoreError
 from apm_store.model import Batch, Signal
 from apm_store.open import open_store
-from apm_store.query import Retention, SpanAggregate, StoreHealth, TimeRange, TraceQuery
+from apm_store.query import (
+    LogQuery,
+    MetricQuery,
+    MetricSeriesQuery,
+    Retention,
+    SpanAggregate,
+    StoreHealth,
+    TimeRange,
+    TraceQuery,
+)
 from apm_store.sqlite import retention as retention_module
 from apm_store.sqlite import writer as writer_module
 from apm_store.sqlite.catalogue import Catalogue
@@ -196,6 +206,29 @@ def test_what_is_older_than_the_limit_goes(
     assert len(early) > 1
 
 
+def test_late_data_is_not_old(opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spans of long before the age limit that arrive now stay as long as what happens now; so do their statistics."""
+    monkeypatch.setattr("apm_store.sqlite.steady_clock.SETTLE_S", 0.0)
+    store = opened(max_age_s=3_600, segment_bytes=1)
+    spans = [
+        make_span("GET /", trace=days, start_ns=time.time_ns() - days * 86_400 * SECOND) for days in (1, 40, 500, 5_000)
+    ]
+    for span in spans:
+        store.traces.write(make_batch([span]))
+    _check(store)
+
+    assert _found(store) == 4
+    assert sum(row.count for row in store.traces.aggregate(SpanAggregate(EVER))) == 4
+    assert _health(store).prunes == ()
+
+
+def _check(store: Store) -> None:
+    """Have the bounds looked at once more."""
+    upkeep = store._writer._upkeep  # type: ignore[attr-defined]
+    due_s = upkeep._due_s
+    wait_until(lambda: upkeep._due_s > due_s and upkeep._task is None)
+
+
 def test_a_clock_that_is_put_forward_makes_nothing_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """A year on the machine's clock is no year while we run; put back, it is believed."""
     clock = SteadyClock()
@@ -242,6 +275,110 @@ def test_notable_traces_outlive_their_segment(opened: Callable[..., Store], tmp_
     assert 0 < kept <= budget // 10
     bodies = list(store.bodies(Signal.TRACES, EVER))
     assert bodies
+
+
+def test_the_log_records_of_kept_traces_are_kept(
+    opened: Callable[..., Store], tmp_path: Path, make_logs: Callable[..., Batch]
+) -> None:
+    """Those of the failed trace are found by its id when those of its neighbours are gone, and are accounted for."""
+    budget = 5_000_000
+    store = opened(segment_bytes=500_000, budget_bytes=budget)
+    for number in range(1, 501):
+        store.traces.write(_batch(number, size=200, failed=number == 3))
+        at_ns = YESTERDAY_NS + number * SECOND
+        pairs = [(number, "its own"), (number, "again"), (0, "of no trace")]
+        store.logs.write(
+            make_logs(
+                LogRecord(
+                    time_unix_nano=at_ns + place,
+                    trace_id=trace.to_bytes(16, "big") if trace else b"",
+                    body={"string_value": text},
+                )
+                for place, (trace, text) in enumerate(pairs)
+            )
+        )
+    wait_until(lambda: bytes_on_disk(tmp_path / "data") <= budget)
+    _freeze(store)
+
+    found = [record.body for record in store.logs.find(LogQuery(trace_id=f"{3:032x}"))]
+    left = store.logs.find(LogQuery(EVER, limit=2_000))
+    traces = {trace.trace_id for trace in store.traces.find(TraceQuery(EVER, limit=1_000)).traces}
+    stats, health = store.stats(), _health(store)
+    assert found == ["again", "its own"]
+    assert {record.trace_id for record in left} >= traces
+    assert stats.log_records == len(left) < 1_500
+    assert sum(entry.log_records for entry in health.prunes) == 1_500 - len(left)
+
+
+def test_log_records_take_no_more_than_what_spans_leave(
+    opened: Callable[..., Store], tmp_path: Path, make_logs: Callable[..., Batch]
+) -> None:
+    """A kept trace that logged without end does not fill the kept segment."""
+    store = opened(segment_bytes=500_000, budget_bytes=5_000_000)
+    store.traces.write(_batch(1, failed=True))
+    dice = random.Random(1)
+    for number in range(500):
+        text = dice.randbytes(10_000).hex()
+        store.logs.write(make_logs([LogRecord(time_unix_nano=number + 1, trace_id=_ID, body={"string_value": text})]))
+    wait_until(lambda: bytes_on_disk(tmp_path / "data") <= 5_000_000)
+    _freeze(store)
+
+    kept = sum(path.stat().st_size for path in (tmp_path / "data" / "segments").glob("kept-*/bodies.log"))
+
+    assert len(store.traces.get(_ID.hex())) == 50
+    assert 0 < len(store.logs.find(LogQuery(TimeRange(0, 40)))) < 40
+    assert kept <= 100_000
+
+
+_ID = (1).to_bytes(16, "big")
+
+
+def test_metrics_without_any_point_are_not_listed(
+    opened: Callable[..., Store], make_gauge: Callable[..., Batch], tmp_path: Path
+) -> None:
+    """A metric goes with its last segment; when it comes again it is found again, as are those that stayed."""
+    store = opened(segment_bytes=1)
+    store.metrics.write(make_gauge([(1, 1.0, "a")], name="gone"))
+    store.metrics.write(make_gauge([(2, 1.0, "a"), (2, 2.0, "b")], name="both"))
+    store.stats()
+    since_ns = time.time_ns()
+    store.metrics.write(make_gauge([(3, 1.0, "a")], name="both"))
+    store.metrics.write(make_gauge([(3, 1.0, "a")], name="new"))
+    before = store.metrics.names()
+
+    store.prune(before_ns=since_ns)
+
+    wait_until(lambda: store.metrics.names() == ["both", "new"])
+    assert before == ["both", "gone", "new"]
+    assert _streams(tmp_path) == 2
+    store.metrics.write(make_gauge([(4, 7.0, "a"), (4, 8.0, "b")], name="gone"))
+    assert store.metrics.names() == ["both", "gone", "new"]
+    [metric] = store.metrics.find(MetricQuery("gone", EVER)).metrics
+    assert [point.value for point in metric.points] == [7.0, 8.0]
+    assert len(store.metrics.series(MetricSeriesQuery("both", EVER, SECOND)).series) == 1
+
+
+def test_streams_left_over_by_a_kill_are_forgotten_by_the_next_start(
+    opened: Callable[..., Store], make_gauge: Callable[..., Batch], tmp_path: Path
+) -> None:
+    """Nobody but the segments says which streams there are."""
+    store = opened()
+    store.metrics.write(make_gauge([(1, 1.0, "a")], name="here"))
+    store.close()
+    with sqlite3.connect(tmp_path / "data" / "spanwise.db") as connection:
+        connection.execute("INSERT INTO metric_stream (digest, service_id, name) VALUES (x'00', 1, 'nowhere')")
+    connection.close()
+
+    again = opened()
+
+    wait_until(lambda: again.metrics.names() == ["here"])
+
+
+def _streams(tmp_path: Path) -> int:
+    connection = sqlite3.connect(tmp_path / "data" / "spanwise.db")
+    [(count,)] = connection.execute("SELECT count(*) FROM metric_stream").fetchall()
+    connection.close()
+    return int(count)
 
 
 def test_kept_traces_survive_the_loss_of_every_index(opened: Callable[..., Store], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -10,7 +11,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import permutations
+from contextlib import suppress
+from itertools import count, permutations
 from pathlib import Path
 
 import pytest
@@ -252,6 +254,52 @@ def test_a_failed_sync_is_not_built_upon(data_dir: Path, monkeypatch: pytest.Mon
     store.close()
     assert not is_same
     assert counts == (6, 0)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ENOSPC, errno.EFBIG, None])
+def test_faults_of_every_nth_call_lose_nothing_acknowledged(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, fault: int | None, every: int
+) -> None:
+    """Whichever call to the disk fails, or writes a part: what was acknowledged is stored, what was refused is not."""
+    store = open_store(data_dir)
+    calls = count(1)
+    real = {name: getattr(os, name) for name in ("pwrite", "fdatasync", "ftruncate", "fsync")}
+
+    def pwrite(fd: int, data: memoryview, offset: int) -> int:
+        if next(calls) % every == 0:
+            if fault is not None:
+                raise OSError(fault, os.strerror(fault))
+            return int(real["pwrite"](fd, data[: len(data) // 3 + 1], offset))
+        return int(real["pwrite"](fd, data, offset))
+
+    def sync(name: str) -> Callable[..., None]:
+        def call(*values: int) -> None:
+            if fault is not None and next(calls) % every == 0:
+                raise OSError(fault, os.strerror(fault))
+            real[name](*values)
+
+        return call
+
+    acknowledged = set()
+    with monkeypatch.context() as broken:
+        broken.setattr(body_log.os, "pwrite", pwrite)
+        for name in ("fdatasync", "ftruncate", "fsync"):
+            broken.setattr(body_log.os, name, sync(name))
+        for number in range(1, 21):
+            with suppress(StoreError):
+                store.traces.write(_batch(number * 10))
+                acknowledged.add(number)
+    store.traces.write(_batch(1_000))
+    store.close()
+
+    again = open_store(data_dir)
+    found = {number for number in range(1, 21) if again.traces.get(f"{number * 10:032x}")}
+    later = again.traces.get(f"{1_000:032x}")
+    again.close()
+    assert found == acknowledged
+    assert fault is None or len(acknowledged) < 20
+    assert later
 
 
 def test_the_files_are_for_their_owner_alone(data_dir: Path) -> None:
