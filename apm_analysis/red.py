@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from apm_store.api import Store
@@ -151,11 +151,10 @@ def apdex(row: AggregateRow) -> float | None:
     return (satisfied + tolerating / 2) / row.count
 
 
-def _merge(rows: Iterable[AggregateRow], start_ns: int = 0) -> AggregateRow:
+def _merge(rows: Sequence[AggregateRow]) -> AggregateRow:
     """All rows as one that counts everything; without rows, one that counts nothing."""
-    rows = list(rows)
     if len(rows) == 1:  # as in each step of one service: to merge sketches costs most
-        return replace(rows[0], start_ns=start_ns)
+        return rows[0]
     durations, ok_durations = Sketch(), Sketch()
     for row in rows:
         durations.merge(row.durations)
@@ -163,7 +162,7 @@ def _merge(rows: Iterable[AggregateRow], start_ns: int = 0) -> AggregateRow:
     slowest = max(rows, key=lambda row: row.max_duration_ns, default=None)
     return AggregateRow(
         group=(),
-        start_ns=start_ns,
+        start_ns=0,
         count=sum(row.count for row in rows),
         failed_count=sum(row.failed_count for row in rows),
         client_error_count=sum(row.client_error_count for row in rows),
@@ -195,12 +194,12 @@ def _series(rows: Iterable[AggregateRow], widened: TimeRange, step_ns: int) -> t
     for row in rows:
         by_step.setdefault(row.start_ns // step_ns * step_ns, []).append(row)
     steps = range(widened.start_ns, widened.end_ns, step_ns)
-    return tuple(_point(_merge(by_step.get(start_ns, ()), start_ns)) for start_ns in steps)
+    return tuple(_point(start_ns, _merge(by_step.get(start_ns, ()))) for start_ns in steps)
 
 
-def _point(row: AggregateRow) -> RedPoint:
+def _point(start_ns: int, row: AggregateRow) -> RedPoint:
     return RedPoint(
-        start_ns=row.start_ns,
+        start_ns=start_ns,
         count=row.count,
         failed_count=row.failed_count,
         client_error_count=row.client_error_count,

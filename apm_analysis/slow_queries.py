@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from apm_analysis.red import whole_steps
 from apm_store.api import Store
 from apm_store.query import StatementAggregate, TimeRange
+from apm_store.sketch import Sketch
 
 
 @dataclass(frozen=True, slots=True)
 class SlowQuery:
-    """One statement as one service calls it. `share_of_total` is its part (0 to 1) of all database time asked for."""
+    """One statement as one service calls it. `share_of_total` is its part (0 to 1) of all database time asked for.
+
+    Percentiles are computed when they are asked for: of hundreds of statements few are shown.
+    """
 
     statement_id: str
     text: str
@@ -21,11 +25,20 @@ class SlowQuery:
     count: int
     failed_count: int
     total_ns: int
-    p50_ns: float | None
-    p95_ns: float | None
+    durations: Sketch
     max_ns: int
     worst_trace_id: str
     share_of_total: float
+
+    @property
+    def p50_ns(self) -> float | None:
+        """The duration that half of the calls do not exceed."""
+        return self.durations.quantile(0.50)
+
+    @property
+    def p95_ns(self) -> float | None:
+        """The duration that 95 % of the calls do not exceed."""
+        return self.durations.quantile(0.95)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +78,7 @@ def rank_slow_queries(store: Store, time_range: TimeRange, service: str | None =
             count=row.count,
             failed_count=row.failed_count,
             total_ns=row.duration_sum_ns,
-            p50_ns=row.durations.quantile(0.50),
-            p95_ns=row.durations.quantile(0.95),
+            durations=row.durations,
             max_ns=row.max_duration_ns,
             worst_trace_id=row.slowest_trace_id,
             share_of_total=row.duration_sum_ns / max(1, all_ns),

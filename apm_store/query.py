@@ -201,7 +201,10 @@ class ServiceInfo:
 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
-    """Which log records to find, newest first; by trace, by span, by service, by event name."""
+    """Which log records to find, newest first; by trace, by span, by service, by event name.
+
+    `without_events` leaves out records with one of these event names, so that `limit` counts the others alone.
+    """
 
     time_range: TimeRange | None = None
     trace_id: str | None = None
@@ -209,6 +212,7 @@ class LogQuery:
     service: str | None = None
     min_severity_number: int = 0
     event_name: str | None = None
+    without_events: tuple[str, ...] = ()
     limit: int = 1000
 
 

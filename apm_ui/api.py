@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 from apm_analysis.red import choose_step_ns, service_red
 from apm_analysis.slo.burn_rate import evaluate_all
 from apm_analysis.slo.openslo import load_objectives
-from apm_analysis.slow_queries import SlowQuery, rank_slow_queries
+from apm_analysis.slow_queries import rank_slow_queries
 from apm_analysis.trace_tree import build_tree
 from apm_store.api import StoreError
 from apm_store.query import (
@@ -47,6 +47,7 @@ from apm_ui.edge_answers import EdgeAnswer
 from apm_ui.metric_answers import SeriesAnswer
 from apm_ui.openapi import Parameter, Route, describe
 from apm_ui.pruned import prune_notice
+from apm_ui.query_answers import QueryAnswer
 from apm_ui.sources import Sources
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS")
@@ -215,7 +216,8 @@ def list_queries(sources: Sources, asked: dict[str, Any]) -> Answer:
     """Database statements, most total time first."""
     time_range = asked["time_range"]
     ranked = rank_slow_queries(sources.store, time_range, asked["service"])
-    return Answer(ranked[: asked["limit"]], time_range, len(ranked))
+    queries = list(map(QueryAnswer.of, ranked[: asked["limit"]]))
+    return Answer(queries, time_range, len(ranked))
 
 
 def list_callers(sources: Sources, asked: dict[str, Any]) -> Answer:
@@ -279,7 +281,7 @@ ROUTES = (
     Route("/api/v1/services", "Services and their requests", list[ServiceAnswer], list_services, _RANGE),
     Route("/api/v1/traces", "Search traces", list[FoundTrace], find_traces, _TRACE_PARAMETERS),
     Route("/api/v1/traces/<trace_id>", "One trace in full", TraceAnswer, get_trace),
-    Route("/api/v1/queries", "Slow queries", list[SlowQuery], list_queries, (_SERVICE, *_RANGE, _limit(20))),
+    Route("/api/v1/queries", "Slow queries", list[QueryAnswer], list_queries, (_SERVICE, *_RANGE, _limit(20))),
     Route("/api/v1/queries/<statement_id>/callers", "Who calls a statement", CallersAnswer, list_callers, _RANGE),
     Route("/api/v1/edges", "The service map: who calls whom", list[EdgeAnswer], list_edges, _RANGE),
     Route("/api/v1/metrics", "Names of metrics", list[str], list_metrics, (_SERVICE,)),

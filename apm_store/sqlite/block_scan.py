@@ -20,6 +20,9 @@ _BODIES = (
     "WHERE seq BETWEEN ? AND ? AND signal = ? AND last_ns >= ? AND first_ns <= ? ORDER BY seq"
 )
 
+Matches = tuple[Block, Sequence[int]]
+"""A block and some of its rows."""
+
 
 class BlockScan:
     """Reads blocks for one query; `has_damage` tells whether a stored request could not be read."""
@@ -30,28 +33,35 @@ class BlockScan:
         self._conditions = conditions
         self.has_damage = False
 
-    def rows_of(self, head: BlockHead, block: Block, trace_ids: Collection[bytes] | None = None) -> Sequence[int]:
-        """The rows of the spans that meet the query; only of some traces when these are given."""
+    def matches(self, head: BlockHead, trace_ids: Collection[bytes] | None = None) -> Matches | None:
+        """The spans of a block that meet the query; only of some traces when these are given. None without any."""
+        keys: set[SpanKey] | None = None
+        if self._attributes and trace_ids is None and not self._conditions.is_narrow:
+            keys = self._keys(head, None, None)
+            if not keys:  # as nearly always when the filter was wrong: the block itself need not be read
+                return None
+        block = self._snapshot.block(head)
         rows = self._conditions.rows_of(head, block)
         if trace_ids is not None:
             held = block_traces(block, trace_ids)
             rows = list(compress(rows, map(held.__contains__, picked(block.trace, rows))))
-        if not self._attributes or not rows:
-            return rows
-        seqs = {block.seqs[index] for index in set(picked(block.body, rows))}
-        keys = self._keys(head, seqs, trace_ids)
-        if not keys:
-            return []
-        named = block.rows_of_spans(span_id for _, span_id, _ in keys)
-        return [row for row in rows if row in named and block.key(row) in keys]
+        if self._attributes and rows:
+            if keys is None:
+                keys = self._keys(head, {block.seqs[index] for index in set(picked(block.body, rows))}, trace_ids)
+            named = block.rows_of_spans(span_id for _, span_id, _ in keys)
+            rows = [row for row in rows if row in named and block.key(row) in keys]
+        return (block, rows) if rows else None
 
-    def _keys(self, head: BlockHead, seqs: Set[int], trace_ids: Collection[bytes] | None) -> set[SpanKey]:
-        """The spans in these requests behind a block that have the attributes; the block may lack some: duplicates."""
+    def _keys(self, head: BlockHead, seqs: Set[int] | None, trace_ids: Collection[bytes] | None) -> set[SpanKey]:
+        """The spans that have the attributes in the requests behind a block, or those with some numbers.
+
+        The block may lack some of them: duplicates.
+        """
         segment = self._snapshot.segment(head.segment_id)
         bounds = (self._conditions.first_ns, self._conditions.last_ns)
         keys: set[SpanKey] = set()
         for seq, *place in segment.execute(_BODIES, (head.first_seq, head.last_seq, Signal.TRACES.value, *bounds)):
-            if seq not in seqs:
+            if seqs is not None and seq not in seqs:
                 continue
             self._snapshot.check()
             try:

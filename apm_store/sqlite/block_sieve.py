@@ -11,7 +11,7 @@ from apm_store.sqlite.rollup_bounds import RollupBounds
 from apm_store.sqlite.segment_reader import BlockHead
 from apm_store.sqlite.span_attributes import tokens_of_pair
 from apm_store.sqlite.span_conditions import SpanConditions
-from apm_store.sqlite.token_filter import may_contain
+from apm_store.sqlite.token_filter import TokenTest
 from apm_store.sqlite.write_traces import operation_token, service_token, statement_token
 
 _FILTERS = "SELECT block_id, bits FROM block_filter WHERE block_id BETWEEN ? AND ?"
@@ -26,7 +26,8 @@ class BlockSieve:
         self._conditions = conditions
         has_rollup = conditions.operation_id is not None or conditions.statement_id is not None
         self._rollups = RollupBounds(snapshot, conditions) if has_rollup else None
-        self._tokens = list(_alternatives(query)) if not conditions.is_entry else []
+        wanted = [] if conditions.is_entry else list(_alternatives(query))
+        self._tokens = TokenTest(wanted) if wanted else None
         self._verdicts: dict[tuple[int, int], dict[int, bool]] = {}
 
     def bound_ns(self, head: BlockHead) -> int | None:
@@ -46,23 +47,21 @@ class BlockSieve:
         if self._conditions.is_entry:
             return self.bound_ns(head)
         bound = self._conditions.max_ns if self._rollups is None else self._rollups.by_minute(head)
-        if bound is None or not self._may_contain(head):
+        if bound is None or not self.may_contain(head):
             return None
         return min(bound, self._conditions.max_ns)
 
-    def _may_contain(self, head: BlockHead) -> bool:
+    def may_contain(self, head: BlockHead) -> bool:
         """Whether the filter of a block lets it hold every token that is asked for; an open block has none."""
-        if head.is_open or not self._tokens:
+        if self._tokens is None or head.is_open:
             return True
         part = (head.segment_id, head.block_id // _FILTERS_AT_ONCE)
         if part not in self._verdicts:
+            self._snapshot.check()
             first = part[1] * _FILTERS_AT_ONCE
             rows = self._snapshot.segment(head.segment_id).execute(_FILTERS, (first, first + _FILTERS_AT_ONCE - 1))
-            self._verdicts[part] = {block_id: self._passes(bits) for block_id, bits in rows}
+            self._verdicts[part] = {block_id: self._tokens.passes(bits) for block_id, bits in rows}
         return self._verdicts[part].get(head.block_id, True)
-
-    def _passes(self, bits: bytes) -> bool:
-        return all(any(may_contain(bits, token) for token in either) for either in self._tokens)
 
 
 def _alternatives(query: TraceQuery) -> Iterator[list[bytes]]:

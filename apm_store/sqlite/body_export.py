@@ -19,7 +19,7 @@ from apm_store.sqlite.segment_reader import SegmentSnapshot
 
 _PLACES = (
     "SELECT first_ns, offset, length FROM body "
-    "WHERE signal = ? AND last_ns >= ? AND first_ns < ? AND item_count > 0 ORDER BY first_ns, seq"
+    "WHERE signal = ? AND last_ns >= ? AND first_ns <= ? AND item_count > 0 ORDER BY first_ns, seq"
 )
 
 _log = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ def stored_bodies(snapshot: Snapshot, signal: Signal, time_range: TimeRange) -> 
     Only their places are read from the snapshot, which may end before the iteration begins. Requests that are damaged
     or were removed in between are left out; a warning in the log tells of damage.
     """
-    start_ns, end_ns = max(0, time_range.start_ns), clamp(time_range.end_ns)
-    segments = snapshot.segments(start_ns, end_ns - 1, signal)
-    return _read([_places(segment, (signal.value, start_ns, end_ns)) for segment in reversed(segments)])
+    first_ns, last_ns = max(0, time_range.start_ns), clamp(time_range.end_ns - 1)
+    segments = snapshot.segments(first_ns, last_ns, signal)
+    return _read([_places(segment, (signal.value, first_ns, last_ns)) for segment in reversed(segments)])
 
 
 def _places(segment: SegmentSnapshot, parameters: tuple[str, int, int]) -> _Places:

@@ -63,7 +63,10 @@ def _conditions(query: LogQuery, service_id: int | None, since_ns: int) -> tuple
         wanted["event = ?"] = query.event_name[:MAX_EVENT_CHARS]
     if query.min_severity_number > 0:
         wanted["severity_number >= ?"] = query.min_severity_number
-    return " AND ".join(wanted), list(wanted.values())
+    unwanted = [name[:MAX_EVENT_CHARS] for name in query.without_events]
+    holes = ", ".join("?" * len(unwanted))
+    conditions = [*wanted, f"(event IS NULL OR event NOT IN ({holes}))"] if unwanted else [*wanted]
+    return " AND ".join(conditions), [*wanted.values(), *unwanted]
 
 
 def _records(snapshot: Snapshot, segment: SegmentSnapshot, places: Iterable[_Place]) -> dict[_Place, LogRecord]:

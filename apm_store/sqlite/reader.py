@@ -21,7 +21,7 @@ from sqlalchemy.pool import QueuePool
 from apm_store.api import StoreError, StoreTimeoutError
 from apm_store.model import Signal
 from apm_store.sqlite.block import Block
-from apm_store.sqlite.block_cache import BlockCache
+from apm_store.sqlite.block_cache import BlockCache, Key
 from apm_store.sqlite.bodies import clamp
 from apm_store.sqlite.connections import connect_reader
 from apm_store.sqlite.migrations import CATALOGUE
@@ -29,6 +29,7 @@ from apm_store.sqlite.schema import segment as segment_table
 from apm_store.sqlite.segment_reader import STEPS_PER_CHECK, BlockHead, OpenSegment, SegmentPool, SegmentSnapshot
 from apm_store.sqlite.segments import CATALOGUE_NAME, SegmentFiles
 
+_HELD_BLOCKS = 128  # 24 MB while a question is answered: the first ones that it reads are those that it needs again
 _ITEM_COUNTS = {
     Signal.TRACES: segment_table.c.spans,
     Signal.METRICS: segment_table.c.data_points,
@@ -54,6 +55,7 @@ class Snapshot:
         self._limit_s = limit_s
         self._share = 1.0
         self._taken: dict[int, tuple[OpenSegment, SegmentSnapshot] | None] = {}
+        self._held: dict[Key, Block] = {}
 
     @contextmanager
     def within(self, share: float) -> Iterator[None]:
@@ -120,11 +122,15 @@ class Snapshot:
         """A block of one of the segments."""
         segment = self.segment(head.segment_id)
         key = (head.segment_id, segment.identity, head.block_id)
-        block = None if head.is_open else self._cache.get(key)
+        block = self._held.get(key)
         if block is None:
-            block = segment.block(head.block_id)
-            if not head.is_open:
-                self._cache.add(key, block)
+            block = None if head.is_open else self._cache.get(key)
+            if block is None:
+                block = segment.block(head.block_id)
+                if not head.is_open:
+                    self._cache.add(key, block)
+            if len(self._held) < _HELD_BLOCKS:
+                self._held[key] = block
         return block
 
     def end(self) -> None:
@@ -136,6 +142,7 @@ class Snapshot:
                 is_gone = not SegmentFiles(self._data_dir, opened.segment_id).index.exists()
                 self._pool.give_back(opened, is_gone=is_gone)
         self._taken.clear()
+        self._held.clear()
 
     def _take(self, segment_id: int) -> None:
         """Open a segment, if it is still there."""

@@ -56,7 +56,7 @@ def spans_with(pairs: Sequence[Pair], content: bytes, trace_ids: Collection[byte
                 part = content[start:end]
                 if _may_have(part, texts):
                     span = Span.FromString(part)
-                    if _has_attributes(span, rest):
+                    if _has_attributes(span, part, rest):
                         yield span.trace_id, span.span_id, span.kind
 
 
@@ -109,9 +109,16 @@ def _may_have(content: bytes, wanted: Iterable[tuple[bytes, list[bytes]]]) -> bo
     return True
 
 
-def _has_attributes(span: Any, pairs: Sequence[Pair]) -> bool:
+def _has_attributes(span: Any, content: bytes, pairs: Sequence[Pair]) -> bool:
+    """Whether a span has all attributes; of equal keys the last one counts. `content` is its serialised form."""
     for key, text in pairs:
-        values = [pair.value for pair in span.attributes if pair.key == key]
-        if not values or value_text(decode_value(values[-1])) != text:
+        is_alone = content.count(key.encode()) == 1  # what stands once need not be looked for any further
+        value = None
+        for pair in span.attributes:
+            if pair.key == key:
+                value = pair.value
+                if is_alone:
+                    break
+        if value is None or value_text(decode_value(value)) != text:
             return False
     return True

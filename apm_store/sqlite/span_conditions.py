@@ -41,6 +41,12 @@ class SpanConditions:
     min_ns: int
     max_ns: int
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether they ask for more than a time."""
+        names = (self.service_id, self.operation_id, self.statement_id, self.outcome)
+        return self.is_entry or any(name is not None for name in names) or self.min_ns > 0 or self.max_ns < MAX_INT
+
     def longest_ns(self, head: BlockHead) -> int | None:
         """How long an entry span of a block lasts at most that may meet the conditions; None when there is none."""
         service_id, outcome = self.service_id, self.outcome

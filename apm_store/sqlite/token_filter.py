@@ -6,7 +6,7 @@ Every attribute of a span is one token, cut out of the request's bytes without d
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 _ATTRIBUTE = b"J"  # the tag of Span.attributes: field 9, length-delimited
@@ -14,6 +14,9 @@ _BITS_PER_TOKEN = 12  # three probes: 1.1 % false positives at most
 _THREE_PROBES = b"\3"  # stands behind the bits; filters without it were built with two
 _MIN_BITS = 1024
 _FACTOR = 0x9E3779B1
+
+_Probe = tuple[int, int]
+"""A byte of a filter, and the bit in it that must be set."""
 
 
 def tokens_of(content: bytes) -> set[bytes]:
@@ -66,18 +69,38 @@ def build_filter(tokens: Collection[bytes]) -> bytes:
     return int(digits, 2).to_bytes(bits // 8, "little") + _THREE_PROBES
 
 
-def may_contain(built: bytes, token: bytes) -> bool:
-    """Whether a block with this filter can have a token; an empty token is in every block."""
-    return not token or all(built[place >> 3] >> (place & 7) & 1 for place in _places(token, built))
+class TokenTest:
+    """Tests filters, some thousand for one question, for tokens: a block must have one of each of these sets."""
+
+    def __init__(self, wanted: Sequence[Sequence[bytes]]) -> None:
+        self._wanted = [either for either in wanted if all(either)]  # an empty token is in every block
+        self._probes: dict[int, list[list[list[_Probe]]]] = {}
+
+    def passes(self, built: bytes) -> bool:
+        """Whether a block with this filter can have what is wanted."""
+        size = len(built)
+        if size not in self._probes:
+            self._probes[size] = [[list(_probes(token, size)) for token in either] for either in self._wanted]
+        for either in self._probes[size]:
+            for probes in either:
+                for at, mask in probes:  # most fail at the first one
+                    if not built[at] & mask:
+                        break
+                else:
+                    break
+            else:
+                return False
+        return True
 
 
-def _places(token: bytes, built: bytes) -> Iterator[int]:
+def _probes(token: bytes, size: int) -> Iterator[_Probe]:
     checksum = zlib.crc32(token)
-    mask = (len(built) & ~1) * 8 - 1
-    yield checksum & mask
-    yield checksum * _FACTOR >> 7 & mask
-    if len(built) & 1:
-        yield (checksum ^ checksum >> 15) & mask
+    mask = (size & ~1) * 8 - 1
+    places = [checksum & mask, checksum * _FACTOR >> 7 & mask]
+    if size & 1:
+        places.append((checksum ^ checksum >> 15) & mask)
+    for place in places:
+        yield place >> 3, 1 << (place & 7)
 
 
 def _varint(number: int) -> bytes:

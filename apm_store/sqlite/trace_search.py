@@ -185,6 +185,9 @@ class TraceSearch:
         kept: Rank | None = None
         next_ranking = 0
         while not self._is_broken_off and (number := queue.first()) is not None:
+            if not self._may_hold(number):
+                queue.drop_first()
+                continue
             bound = goal.bound(number)
             wanted = goal.count if self._snapshot.has_used(_POINTS_SHARE) else goal.at_most
             is_due = kept is None or bound <= kept or queue.taken >= next_ranking
@@ -202,9 +205,12 @@ class TraceSearch:
         return _LEAST
 
     def _guesses(self, count: int) -> list[int]:
-        """Durations, the longest first, that about `count` spans reach, and twice as many, and so on."""
+        """Durations, the longest first, that about twice `count` spans reach, and twice as many, and so on.
+
+        Of the spans of a trace several are long, so that `count` spans are not as many traces.
+        """
         bounds_ns = sorted(self._waiting.values(), reverse=True)
-        places = takewhile(lambda place: place <= len(bounds_ns), (max(1, count) << shift for shift in range(32)))
+        places = takewhile(lambda place: place <= len(bounds_ns), (max(1, count) << shift for shift in range(1, 32)))
         return [bounds_ns[place - 1] for place in places]
 
     def _floor_ns(self, number: int, kept: Rank | None, guesses: Sequence[int]) -> int | None:
@@ -219,6 +225,13 @@ class TraceSearch:
             return _GREATEST
         ranks = map(goal.rank, self._found.values())
         return nlargest(place, ranks)[-1] if place < _FEW else sorted(ranks, reverse=True)[place - 1]
+
+    def _may_hold(self, number: int) -> bool:
+        """Whether the filter lets an unread block hold matching spans; one that it rules out is settled."""
+        may_hold = self._sieve.may_contain(self._heads[number])
+        if not may_hold:
+            del self._waiting[number]
+        return may_hold
 
     def _tighten(self, number: int) -> bool:
         """Look closer at an unread block before it is read; tells whether its bound has become less."""
@@ -242,12 +255,14 @@ class TraceSearch:
     def _read(self, number: int, floor_ns: int | None = None) -> None:
         """Take in the matching spans of a block; with `floor_ns` only the traces of those that last as long."""
         self._snapshot.check()
-        block = self._snapshot.block(self._heads[number])
-        rows = self._scan.rows_of(self._heads[number], block)
+        found = self._scan.matches(self._heads[number])
         self._scanned += self._cost_of(self._heads[number])
-        if floor_ns is None:
+        if floor_ns is None or found is None:
             del self._waiting[number]
-        else:
+        if found is None:
+            return
+        block, rows = found
+        if floor_ns is not None:
             long = set(picked(block.trace, at_least(rows, block.duration_ns, floor_ns)))
             rows = list(compress(rows, map(long.__contains__, picked(block.trace, rows))))
             self._waiting[number] = floor_ns - 1
@@ -282,8 +297,9 @@ class TraceSearch:
         for number in numbers:
             self._tighten(number)
             if number in self._waiting:
-                block = self._snapshot.block(self._heads[number])
-                self._take(number, block, self._scan.rows_of(self._heads[number], block, unsure))
+                found = self._scan.matches(self._heads[number], unsure)
+                if found is not None:
+                    self._take(number, *found)
         self._certain.update(unsure)
         return bool(numbers)
 

@@ -23,7 +23,7 @@ from apm_ui.components.flame_graph import flame_graph, samples_text
 from apm_ui.components.span_details import SpanFacts, SpanHrefs, log_line, span_details
 from apm_ui.components.span_table import span_table
 from apm_ui.components.status import swatch
-from apm_ui.components.text import clock, count, plural
+from apm_ui.components.text import clock, count
 from apm_ui.components.trace_head import copyable, trace_header, trace_summary
 from apm_ui.components.waterfall import waterfall
 from apm_ui.filters import Filters
@@ -38,7 +38,7 @@ MAX_LOGS = 1_000
 MAX_SAMPLE_RECORDS = 500
 TABS = ("waterfall", "spans", "logs", "profile")
 # What the agent tells of the running code is shown by the waterfall and the profile.
-RUNTIME_EVENTS = frozenset({open_spans.EVENT_NAME, profiles.EVENT_NAME})
+RUNTIME_EVENTS = (open_spans.EVENT_NAME, profiles.EVENT_NAME)
 _TRACE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -46,8 +46,8 @@ _TRACE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 class TraceModel:
     """What the page shows; `reading` is None for an unknown trace, `selected` None without a chosen span.
 
-    `logs` are without the `runtime_records` found among the newest MAX_LOGS. `profile` is of the chosen span and what
-    it called, else of the whole trace; `has_samples` says whether its tab is there.
+    `logs` are the newest MAX_LOGS of the app's own. `profile` is of the chosen span and what it called, else of the
+    whole trace; `has_samples` says whether its tab is there.
     `raw_since_ns` is known for an unknown trace alone: what began before may have been pruned.
     """
 
@@ -57,7 +57,6 @@ class TraceModel:
     tab: str = "waterfall"
     reading: TraceReading | None = None
     logs: tuple[LogRecord, ...] = ()
-    runtime_records: int = 0
     slots: tuple[tuple[str, int], ...] = ()
     selected: SpanFacts | None = None
     has_samples: bool = False
@@ -85,7 +84,6 @@ def load(sources: Sources, filters: Filters) -> TraceModel:
     reading = reader_of(store).read(trace_id) if _TRACE_ID.fullmatch(trace_id) else None
     if reading is None:
         return replace(model, raw_since_ns=store.traces.coverage(filters.time_range).raw_since_ns)
-    logs, runtime_records = _logs_of(store, LogQuery(trace_id=trace_id, limit=MAX_LOGS))
     slots = tuple((info.name, info.slot) for info in store.traces.services())
     tab = filters.get("tab")
     sample_limit = MAX_SAMPLE_RECORDS if tab == "profile" else 1
@@ -100,8 +98,7 @@ def load(sources: Sources, filters: Filters) -> TraceModel:
         model,
         tab=tab if tab in TABS and (samples or tab != "profile") else "waterfall",
         reading=reading,
-        logs=logs,
-        runtime_records=runtime_records,
+        logs=_logs_of(store, trace_id),
         slots=slots,
         selected=selected,
         has_samples=bool(samples),
@@ -109,11 +106,10 @@ def load(sources: Sources, filters: Filters) -> TraceModel:
     )
 
 
-def _logs_of(store: Store, query: LogQuery) -> tuple[tuple[LogRecord, ...], int]:
-    """The log records that meet a query, oldest first, and how many of the runtime's own are left out."""
-    found = store.logs.find(query)
-    logs = tuple(record for record in reversed(found) if record.event_name not in RUNTIME_EVENTS)
-    return logs, len(found) - len(logs)
+def _logs_of(store: Store, trace_id: str, span_id: str | None = None) -> tuple[LogRecord, ...]:
+    """The newest log records that the app itself wrote in a trace, or in one span of it, oldest first."""
+    query = LogQuery(trace_id=trace_id, span_id=span_id, without_events=RUNTIME_EVENTS, limit=MAX_LOGS)
+    return tuple(reversed(store.logs.find(query)))
 
 
 def _select(store: Store, model: TraceModel, reading: TraceReading, slots: dict[str, int]) -> SpanFacts | None:
@@ -122,14 +118,13 @@ def _select(store: Store, model: TraceModel, reading: TraceReading, slots: dict[
     span = span or next((span for span in reading.open_spans if span.span_id == span_id), None)
     if span is None:
         return None
-    logs, _ = _logs_of(store, LogQuery(trace_id=model.trace_id, span_id=span_id, limit=MAX_LOGS))
     return SpanFacts(
         span=span,
         slot=slots.get(span.service, 10),
         self_time_ns=reading.self_time_ns(span_id),
         offset_ns=span.start_ns - reading.start_ns,
         now_ns=model.now_ns,
-        logs=logs,
+        logs=_logs_of(store, model.trace_id, span_id),
     )
 
 
@@ -188,7 +183,7 @@ def _tabs(model: TraceModel, reading: TraceReading) -> Component:
 
 
 def _is_cut(model: TraceModel) -> bool:
-    return len(model.logs) + model.runtime_records >= MAX_LOGS
+    return len(model.logs) >= MAX_LOGS
 
 
 def _waterfall(model: TraceModel, reading: TraceReading) -> Component:
@@ -217,10 +212,6 @@ def _logs(model: TraceModel, _reading: TraceReading) -> Component:
         text = "No log record carries the id of this trace. Logs are linked when the app's logger runs inside a span."
         parts.append(html.P(text, className="trace-empty"))
     lines = [log_line(record, model.now_ns, _log_source(model, record)) for record in model.logs]
-    if model.runtime_records:
-        verb = "is" if model.runtime_records == 1 else "are"
-        text = f"{plural(model.runtime_records, 'record')} of open spans and stack samples {verb} not listed here."
-        lines.append(html.P(text, className="muted small"))
     return html.Div([*parts, html.Div(lines, className="trace-logs")], className="trace-pane")
 
 

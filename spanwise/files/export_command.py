@@ -26,7 +26,7 @@ from spanwise.settings import Settings
 
 SIGNALS = ("traces", "metrics", "logs", "all")
 EXPORT_FORMATS = ("jsonl", "parquet")
-_END_OF_TIME = 2**63 - 1  # what a store can ask for; OTLP times reach 2^64 - 1
+_END_OF_TIME = 2**64  # OTLP's last time is the nanosecond before
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}\Z")
 _LOG_SLACK_NS = 60 * SECOND_NS  # a log record of a trace may be written a little before or after its spans
 _NOUNS = {Signal.TRACES: "spans", Signal.METRICS: "data points", Signal.LOGS: "log records"}
@@ -60,12 +60,11 @@ def export(
 ) -> Counter[Signal]:
     """Hand each stored request, trimmed to the range and trace, to `write`; gives the number of items by signal."""
     wanted = bytes.fromhex(trace_id) if trace_id else None
-    kept = TimeRange(time_range.start_ns, 2**64 if time_range.end_ns == _END_OF_TIME else time_range.end_ns)
     counts: Counter[Signal] = Counter()
     for signal in signals:
         for body in store.bodies(signal, time_range):
             request = parse_request(signal, body)
-            items = trim(signal, request, kept, wanted)
+            items = trim(signal, request, time_range, wanted)
             if items:
                 write(request)
                 counts[signal] += items

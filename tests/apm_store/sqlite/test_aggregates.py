@@ -143,6 +143,21 @@ def _compare(row: Any, numbered: list[tuple[int, Drawn]]) -> None:
         assert row.durations.quantile(q) == pytest.approx(exact, rel=RELATIVE_ERROR * 1.0001, abs=1)
 
 
+@pytest.mark.parametrize("is_later_one_sent", [False, True])
+def test_a_range_that_ends_within_an_hour_counts_no_later_span(store: Store, *, is_later_one_sent: bool) -> None:
+    """The hour's row may stand for the minutes up to the end of the range, but only while no span starts behind it."""
+    minutes = [1, 50, 61, 70, *([90] if is_later_one_sent else [])]
+    spans = [make_span("GET /", trace=n, start_ns=n * MINUTE_NS, duration_ns=n * MS) for n in minutes]
+    store.traces.write(make_batch(spans))
+    time_range = TimeRange(0, 80 * MINUTE_NS)
+
+    [row] = store.traces.aggregate(SpanAggregate(time_range, with_durations=True))
+    by_step = store.traces.aggregate(SpanAggregate(time_range, step_ns=5 * MINUTE_NS))
+
+    assert (row.count, row.durations.count, row.max_duration_ns) == (4, 4, 70 * MS)
+    assert [part.start_ns // MINUTE_NS for part in by_step] == [0, 50, 60, 70]
+
+
 def test_durations_are_left_out_unless_asked_for(store: Store, all_time: TimeRange) -> None:
     """Without `with_durations` both sketches are empty."""
     store.traces.write(make_batch([make_span("GET /")]))

@@ -41,6 +41,10 @@ def _record(text: str, seconds: int, trace: int = 0, span: int = 0, severity: in
         (LogQuery(event_name="cart.emptied"), ["c", "a"]),
         (LogQuery(event_name="cart.emptied", trace_id=TRACE, span_id=f"{5:016x}"), ["a"]),
         (LogQuery(event_name="cart"), []),
+        (LogQuery(without_events=("cart.emptied", "cart")), ["now", "d", "b"]),
+        (LogQuery(without_events=("cart.emptied",), limit=2), ["now", "d"]),
+        (LogQuery(without_events=("cart.emptied",), trace_id=TRACE), []),
+        (LogQuery(without_events=("cart",), trace_id=TRACE), ["c", "a"]),
         (LogQuery(service="shop", time_range=TimeRange(0, 3 * SECOND), min_severity_number=9), ["b", "a"]),
     ],
 )

@@ -51,6 +51,16 @@ def test_segments_come_newest_first(reader: Reader) -> None:
     assert (all_ids, some_ids, no_ids) == ([3, 2, 1], [2], [])
 
 
+def test_a_block_is_read_once_in_a_question(reader: Reader) -> None:
+    """What a question needs again is not read again, be the block still open."""
+    with reader.snapshot() as snapshot:
+        heads = [head for segment in snapshot.segments(0, MAX_INT, Signal.TRACES) for head in segment.block_heads()]
+        once, again = ([snapshot.block(head) for head in heads] for _ in range(2))
+
+    assert any(head.is_open for head in heads)
+    assert list(map(id, once)) == list(map(id, again))
+
+
 def test_a_removed_segment_is_left_out(segmented: Store, tmp_path: Path) -> None:
     """A segment whose directory is gone has no traces; the others answer as before."""
     before = segmented.traces.find(TraceQuery(RANGE))

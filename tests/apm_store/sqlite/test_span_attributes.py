@@ -53,3 +53,14 @@ def test_another_way_of_writing_a_value_is_another_text(text: str) -> None:
 
     assert found == []
     assert len(tokens_of_pair("a", text)) == 1
+
+
+def test_of_equal_keys_the_last_one_counts() -> None:
+    """A key that comes again has its last value, whatever else the key's letters stand in."""
+    span = make_span("x", attributes={"key": "first", "other": "key"})
+    span.attributes.append(attribute("key", "last"))
+    request = make_request([span]).SerializeToString()
+
+    found = [text for text in ("first", "last", "key") if list(spans_with([("key", text)], request))]
+
+    assert found == ["last"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from apm_store.sqlite.token_filter import build_filter, canonical, may_contain, token_of, tokens_of
+from apm_store.sqlite.token_filter import TokenTest, build_filter, canonical, token_of, tokens_of
 
 _TEXTS = st.text(st.sampled_from("aJjZ\x00é🚀\n") | st.characters(codec="utf-8"), max_size=300)
 _VALUES = st.one_of(
@@ -35,7 +35,7 @@ def test_every_attribute_is_found(attributes: list[list[KeyValue]]) -> None:
         for pair in pairs:
             token = token_of(pair.SerializeToString())
             assert not token or token in tokens
-            assert may_contain(built, token)
+            assert TokenTest([[token]]).passes(built)
 
 
 def test_other_values_are_mostly_ruled_out() -> None:
@@ -44,7 +44,7 @@ def test_other_values_are_mostly_ruled_out() -> None:
     built = build_filter(tokens_of(make_request(spans).SerializeToString()))
 
     absent = (KeyValue(key="user.id", value=AnyValue(string_value=f"x{n}")) for n in range(3_000))
-    passed = sum(may_contain(built, token_of(pair.SerializeToString())) for pair in absent)
+    passed = sum(TokenTest([[token_of(pair.SerializeToString())]]).passes(built) for pair in absent)
 
     assert passed <= 50
 
@@ -58,7 +58,16 @@ def test_a_filter_of_two_probes_is_read_as_such(tokens: list[bytes]) -> None:
         bits |= 1 << (checksum & mask) | 1 << (checksum * 0x9E3779B1 >> 7 & mask)
     built = bits.to_bytes(128, "little")
 
-    assert all(may_contain(built, token) for token in tokens)
+    assert TokenTest([[token] for token in tokens]).passes(built)
+
+
+def test_a_block_must_have_one_token_of_each_set() -> None:
+    """Of each set any token suffices; an empty token is in every block, and without sets every block passes."""
+    blocks = (build_filter([b"a", b"b"]), build_filter([b"c"] * 200))
+    wanted = ([[b"a"]], [[b"a", b"c"]], [[b"a"], [b"b"]], [[b"a", b"b"], [b"c"]], [[b"x", b""]], [])
+    passed = [[TokenTest(sets).passes(built) for built in blocks] for sets in wanted]
+
+    assert passed == [[True, False], [True, True], [True, False], [False, False], [True, True], [True, True]]
 
 
 def test_an_encoder_of_another_form_is_noticed() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from builders import SECOND, make_batch, make_span
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stack import SPANWISE
 
@@ -24,7 +24,7 @@ from apm_store.otlp_decode import decode_log_records, decode_metrics, decode_spa
 from apm_store.query import TimeRange
 
 Run = Callable[..., Any]
-ALL_TIME = TimeRange(0, 2**63 - 1)
+ALL_TIME = TimeRange(0, 2**64)
 START_NS = 1_700_000_000 * SECOND
 
 
@@ -79,11 +79,14 @@ def test_all_signals_come_back_the_same(spanwise: Run, examples: Path, tmp_path:
 
 @given(
     spans=st.lists(
-        st.tuples(st.text(max_size=10), st.integers(0, 2**63 - 1), st.integers(0, 10**12), st.floats(allow_nan=False)),
+        st.tuples(
+            st.text(max_size=10), st.integers(0, 2**64 - 10**12 - 1), st.integers(0, 10**12), st.floats(allow_nan=False)
+        ),
         min_size=1,
         max_size=6,
     )
 )
+@example(spans=[("late", 2**63 - 1, 0, 1.0)])  # the last time that SQLite can hold
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_spans_come_back_the_same(
     spans: list[Any], spanwise: Run, tmp_path_factory: pytest.TempPathFactory
