@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from sqlalchemy import MetaData
@@ -108,7 +109,9 @@ def _components(kind: str) -> list[str]:
 def instrumentations() -> str:
     """Every library that the agent traces."""
     lines = ["# Instrumented libraries", "", "| library | what is recorded |", "|---|---|"]
-    lines += [f"| {item.NAME} | {' '.join((item.__doc__ or '').split())} |" for item in INSTRUMENTATIONS]
+    for name in INSTRUMENTATIONS:
+        summary = import_module(f"otel_agent.instrumentations.{name}").__doc__ or ""
+        lines.append(f"| {name} | {' '.join(summary.split())} |")
     return "\n".join([*lines, ""])
 
 

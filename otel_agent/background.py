@@ -1,17 +1,21 @@
-"""A daemon thread for the agent's own work: lazily started, away while the process forks, and never waited for long."""
+"""A bare thread for the agent's own work: lazily started, away while the process forks, and never waited for long.
+
+It and its locks are the interpreter's own. gevent puts greenlets and locks for them in the place of `threading`'s, and
+one of ours that waits would then stop the whole host; and a host that waits for all of `threading.enumerate()` would
+wait for ever. So whatever a background thread shares with the host's is guarded by `_thread.allocate_lock`.
+"""
 
 import os
-import threading
 import weakref
-from _thread import allocate_lock
+from _thread import LockType, allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 
-from opentelemetry.context import Context, attach, detach
-
+from otel_agent.forks import in_children
 from otel_agent.guard import guard
 
-# Every SDK and agent thread carries this prefix, by which the logging instrumentation tells them from the host's.
-_PREFIX = "Otel"
+# Of the threads that run: what each is called, by its id.
+BACKGROUND_THREADS: dict[int, str] = {}
+in_children(BACKGROUND_THREADS.clear)
 
 
 class BackgroundThread:
@@ -24,7 +28,7 @@ class BackgroundThread:
     def __init__(
         self, name: str, step: Callable[[bool], float], is_needed: Callable[[], bool], first_wait_s: float = 0.0
     ) -> None:
-        self._name = _PREFIX + name
+        self._name = name
         self._step = step
         self._is_needed = is_needed
         self._first_wait_s = first_wait_s
@@ -38,7 +42,7 @@ class BackgroundThread:
             )
 
     def _forget_thread(self) -> None:
-        self._thread: threading.Thread | None = None
+        self._life: LockType | None = None  # held by the thread as long as it runs
         # A bare lock as a semaphore: unlike threading.Event it may be set inside a signal handler or a finalizer.
         self._wake = allocate_lock()
         self._wake.acquire()
@@ -47,16 +51,14 @@ class BackgroundThread:
 
     def start(self) -> None:
         """Start the thread unless it runs."""
-        if self._thread is None and not self._is_closing:
-            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread = thread
-            token = attach(Context())  # the threading instrumentation would keep the host's current span in it for ever
+        if self._life is None and not self._is_closing:
+            life = allocate_lock()
+            life.acquire()
+            self._life = life
             try:
-                thread.start()
+                start_new_thread(self._run, (life,))
             except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
-                self._thread = None
-            finally:
-                detach(token)
+                self._life = None
 
     def wake(self) -> None:
         """Make the thread call `step` now; it may be called anywhere, and costs next to nothing."""
@@ -75,16 +77,23 @@ class BackgroundThread:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the end that has begun, `timeout_s` at most."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout_s)
+        life = self._life
+        if life is not None and life.acquire(timeout=timeout_s):
+            life.release()
 
-    def _run(self) -> None:
-        myself = threading.current_thread()
+    def _run(self, life: LockType) -> None:
+        BACKGROUND_THREADS[get_ident()] = self._name
+        try:
+            self._live(life)
+        finally:
+            BACKGROUND_THREADS.pop(get_ident(), None)
+            life.release()
+
+    def _live(self, life: LockType) -> None:
         wait_s = self._first_wait_s
-        while self._thread is myself and not self._is_closing:
+        while self._life is life and not self._is_closing:
             self._wake.acquire(timeout=wait_s)
-            if self._thread is not myself:
+            if self._life is not life:
                 return
             wait_s = self._work(self._is_closing)
         if self._is_closing:
@@ -99,14 +108,14 @@ class BackgroundThread:
         return wait_s
 
     def _stand_aside(self) -> None:
-        thread = self._thread
-        if thread is not None and not self._is_working and not self._is_closing:
-            self._thread = None
+        life = self._life
+        if life is not None and not self._is_working and not self._is_closing:
+            self._life = None
             self.wake()
-            thread.join(0.05)
+            life.acquire(timeout=0.05)
 
     def _come_back(self) -> None:
-        if self._thread is None and self._is_needed():
+        if self._life is None and self._is_needed():
             self._wake.acquire(blocking=False)
             self.start()
 

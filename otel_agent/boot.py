@@ -61,7 +61,8 @@ def _start() -> None:
 
             _observe_process(start_providers(settings), settings.disabled_instrumentations)
             start_enrichments(settings.disabled_instrumentations)
-            instrument_libraries(settings.disabled_instrumentations)
+            # OpenTelemetry's own variables about log records set the host's format, which its first record is to have.
+            instrument_libraries(settings.disabled_instrumentations, may_wait=not settings.has_log_variables)
             instrument_other_libraries(settings.disabled_instrumentations)
 
 

@@ -16,12 +16,16 @@ from otel_agent.fallback_finder import FallbackFinder, normalized
 
 @dataclass(frozen=True)
 class Companion:
-    """A distribution that the agent needs: what is imported of it, and the versions that do (from, below)."""
+    """A distribution that the agent needs: what is imported of it, and the versions that do (from, below).
+
+    With `is_for_any_python` that part runs on Pythons that are too old for the whole by its metadata.
+    """
 
     distribution: str
     modules: tuple[str, ...]
     at_least: tuple[int, ...]
     below: tuple[int, ...]
+    is_for_any_python: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Held:
 _NO_BOUND = (10**6,)
 
 COMPANIONS = (
-    Companion("asgiref", ("asgiref",), (3,), (4,)),
+    Companion("asgiref", ("asgiref",), (3,), (4,), is_for_any_python=True),
     Companion("packaging", ("packaging",), (21,), _NO_BOUND),
     Companion("protobuf", ("google.protobuf", "google._upb"), (5,), (8,)),
     Companion("psutil", ("psutil",), (5,), _NO_BOUND),  # with whatever it cannot do, a metric is left out
@@ -79,9 +83,7 @@ def bring_along(directories: Sequence[str], own_directories: Iterable[Path]) -> 
 def _finder(
     directories: Sequence[str], theirs: Mapping[str, Held], ours: Mapping[str, Held], brings_opentelemetry: bool
 ) -> FallbackFinder:
-    missing = [
-        item for item in COMPANIONS if not _has(item, theirs) and _suits_this_python(ours.get(item.distribution))
-    ]
+    missing = [item for item in COMPANIONS if not _has(item, theirs) and _runs_here(item, ours)]
     names = {item.distribution for item in missing} | {"spanwise"}
     modules = {module for item in missing for module in item.modules}
     if brings_opentelemetry:
@@ -135,7 +137,11 @@ def unfit_companion(theirs: Mapping[str, Held], python: str) -> str:
 def opentelemetry_to_bring(theirs: Mapping[str, Held], ours: Mapping[str, Held], python: str) -> tuple[bool, str]:
     """Decide whose OpenTelemetry is used: (whether ours comes along, why neither can be used or "")."""
     held = {name: item for name, item in theirs.items() if name.startswith("opentelemetry_")}
-    other = {name: item.version for name, item in held.items() if name in ours and item.version != ours[name].version}
+    other = {
+        name: item.version
+        for name, item in held.items()
+        if name in ours and _numbers(item.version)[:2] != _numbers(ours[name].version)[:2]
+    }
     if not other:
         return True, ""  # ours adds to it what it lacks
     if all(core.distribution in held and _does(core, held[core.distribution]) for core in _OPENTELEMETRY_CORE):
@@ -186,9 +192,11 @@ def _does(companion: Companion, held: Held) -> bool:
     return companion.at_least <= _numbers(held.version) < companion.below
 
 
-def _suits_this_python(held: Held | None) -> bool:
-    if held is None:
-        return False
+def _runs_here(item: Companion, ours: Mapping[str, Held]) -> bool:
+    """Whether a distribution of ours is there, and for this Python as its metadata say."""
+    held = ours.get(item.distribution)
+    if held is None or item.is_for_any_python:
+        return held is not None
     text = (held.metadata / "METADATA").read_text("utf-8", "replace")
     match = re.search(r"^Requires-Python:.*>=\s*(\d+(\.\d+)*)", text, re.MULTILINE)
     return match is None or _numbers(match[1]) <= sys.version_info[:3]

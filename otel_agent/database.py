@@ -2,21 +2,23 @@
 
 import time
 from contextvars import Token
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
+from typing import NamedTuple
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.instrumentation import _semconv
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.instrumentation.utils import _SUPPRESS_INSTRUMENTATION_KEY_PLAIN
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from otel_agent.guard import guard
-from otel_agent.statements import Statement, read_statement
+from otel_agent.statements import read_statement
 
 # What libraries ask the database about itself: not the host's work.
 _NOISE = frozenset({"PRAGMA"})
+# Whoever sets one of these in a context wants no spans of what runs in it.
+_SUPPRESSED, _SUPPRESSED_PLAIN = context._SUPPRESS_INSTRUMENTATION_KEY, _SUPPRESS_INSTRUMENTATION_KEY_PLAIN
 # A host runs few different statements, and each of them often.
 _KNOWN_STATEMENTS = 500
 _LONGEST_KNOWN = 4096
@@ -24,14 +26,22 @@ _LONGEST_KNOWN = 4096
 _DURATION_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 
 
-@dataclass(frozen=True)
-class Database:
+class Database(NamedTuple):
     """The database a statement goes to: semantic-convention system name, database name, and server if known."""
 
     system: str
     name: str = ""
     host: str = ""
     port: int | None = None
+
+
+class Description(NamedTuple):
+    """Operation ("SELECT") and span name of a statement, and the attributes of its span and of its data point."""
+
+    operation: str
+    span_name: str
+    attributes: dict[str, AttributeValue]
+    dimensions: dict[str, AttributeValue]
 
 
 class StatementTracer:
@@ -52,12 +62,12 @@ class StatementTracer:
             explicit_bucket_boundaries_advisory=_DURATION_BUCKETS_S,
         )
 
-    def describe(self, text: str, database: Database) -> "tuple[Statement, dict[str, AttributeValue]]":
-        """Return the statement that `text` is and the attributes of its span, which the caller must not change."""
+    def describe(self, text: str, database: Database) -> "Description":
+        """Return what is known of the statement `text` before it runs; the caller must not change it."""
         is_short = type(text) is str and len(text) <= _LONGEST_KNOWN
         return self._describe_known(text, database) if is_short else self._describe(text, database)
 
-    def _describe(self, text: str, database: Database) -> "tuple[Statement, dict[str, AttributeValue]]":
+    def _describe(self, text: str, database: Database) -> "Description":
         statement, mode = read_statement(text), self.database_mode
         attributes: dict[str, AttributeValue] = {}
         _semconv._set_db_system(attributes, database.system, mode)
@@ -70,7 +80,15 @@ class StatementTracer:
             _semconv._set_http_net_peer_name_client(attributes, database.host, self.http_mode)
         if database.port:
             _semconv._set_http_peer_port_client(attributes, database.port, self.http_mode)
-        return statement, attributes
+        dimensions: dict[str, AttributeValue] = {
+            "db.system.name": database.system,
+            "db.operation.name": statement.operation,
+        }
+        if database.name:
+            dimensions["db.namespace"] = database.name
+        if statement.table:
+            dimensions["db.collection.name"] = statement.table
+        return Description(statement.operation, statement.span_name, attributes, dimensions)
 
     def execution(self, text: str, database: Database) -> "Execution":
         """Return the execution of the statement `text`: enter it before the statement runs and exit it after."""
@@ -87,13 +105,14 @@ class Execution:
         self._span: Span | None = None
         self._token: Token[context.Context] | None = None
         self._start_s = 0.0
-        self._statement = Statement("", "")
+        self._dimensions: dict[str, AttributeValue] = {}
 
     def __enter__(self) -> "Execution":
         """Start the span, unless a layer above has already counted this statement."""
         with guard("start the span of a statement"):
-            if is_instrumentation_enabled():
-                self._start()
+            current = context.get_current()
+            if not (current.get(_SUPPRESSED) or current.get(_SUPPRESSED_PLAIN)):
+                self._start(current)
         return self
 
     def __exit__(
@@ -108,27 +127,17 @@ class Execution:
                 self._end(self._span, error)
                 self._span = None
 
-    def _start(self) -> None:
-        self._statement, attributes = self._tracer.describe(self._text, self._database)
-        if self._statement.operation not in _NOISE:
-            self._span = self._tracer.tracer.start_span(
-                self._statement.span_name, kind=SpanKind.CLIENT, attributes=attributes
-            )
+    def _start(self, current: context.Context) -> None:
+        operation, name, attributes, self._dimensions = self._tracer.describe(self._text, self._database)
+        if operation not in _NOISE:
+            self._span = self._tracer.tracer.start_span(name, current, SpanKind.CLIENT, attributes)
         self._start_s = time.perf_counter()
-        self._token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))
+        self._token = context.attach(context.set_value(_SUPPRESSED, True, current))
 
     def _end(self, span: Span, error: BaseException | None) -> None:
-        duration_s = time.perf_counter() - self._start_s
-        dimensions: dict[str, AttributeValue] = {
-            "db.system.name": self._database.system,
-            "db.operation.name": self._statement.operation,
-        }
-        if self._database.name:
-            dimensions["db.namespace"] = self._database.name
-        if self._statement.table:
-            dimensions["db.collection.name"] = self._statement.table
+        duration_s, dimensions = time.perf_counter() - self._start_s, self._dimensions
         if error is not None:
-            dimensions["error.type"] = type(error).__qualname__
+            dimensions = {**dimensions, "error.type": type(error).__qualname__}
             span.set_attribute("error.type", type(error).__qualname__)
             span.record_exception(error)
             span.set_status(Status(StatusCode.ERROR, str(error)))

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 
 LOGGER_NAMES = ("opentelemetry", "otel_agent")
 _SILENT = logging.CRITICAL + 1
+# The SDK quotes a value that does not work as a whole, be it a megabyte.
+_LONGEST_OF_OTHERS = 380
 
 
 class DiagnosticsHandler(logging.Handler):
@@ -20,6 +22,8 @@ class DiagnosticsHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the first line of the message; a traceback follows it at the debug level alone."""
         message = record.getMessage().partition("\n")[0]
+        if not record.name.startswith("otel_agent"):
+            message = message[:_LONGEST_OF_OTHERS]
         if self._is_once:
             if message in self._written:
                 return

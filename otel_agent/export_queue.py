@@ -1,7 +1,7 @@
 """What waits to be sent: a bounded queue that loses the oldest first and knows exactly how many it has lost."""
 
 import itertools
-import threading
+from _thread import allocate_lock
 from collections import deque
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -77,7 +77,7 @@ class ExportQueue(Generic[Item]):
         self._items.clear()
         self._puts = itertools.count()
         self._arrived, self._in_hand, self._dropped, self._failures = 0, 0, 0, 0
-        self._sending = threading.Lock()
+        self._sending = allocate_lock()
 
     def _send(self, is_last: bool) -> float:
         is_going_on = True

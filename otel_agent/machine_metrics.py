@@ -6,12 +6,14 @@ import psutil
 from opentelemetry.metrics import Meter
 
 from otel_agent.process_tree import MachineDuty
-from otel_agent.readings import Reading, callback
+from otel_agent.readings import Reading, callback, read_together
 
 NAME = "machine_metrics"
 
 _CPU_MODES = ("user", "nice", "system", "idle", "iowait", "steal", "interrupt")
 _MEMORY_STATES = ("used", "free", "cached", "buffers")
+
+_virtual_memory = read_together(psutil.virtual_memory)
 
 
 class _CpuUtilization:
@@ -34,12 +36,12 @@ class _CpuUtilization:
 
 
 def _memory_usage() -> Reading:
-    memory = psutil.virtual_memory()
+    memory = _virtual_memory()
     return [(getattr(memory, s), {"system.memory.state": s}) for s in _MEMORY_STATES if hasattr(memory, s)]
 
 
 def _memory_utilization() -> Reading:
-    total = psutil.virtual_memory().total
+    total = _virtual_memory().total
     return [(value / total, attributes) for value, attributes in _memory_usage()]
 
 
@@ -60,10 +62,10 @@ def observe_machine(meter: Meter) -> None:
     level("system.cpu.logical.count", "{cpu}", "CPUs.", lambda: [(psutil.cpu_count() or 1, {})])
     level("system.memory.usage", "By", "Memory of the machine, by state.", _memory_usage)
     gauge("system.memory.utilization", "Share of the machine's memory, by state.", _memory_utilization)
-    level("system.memory.limit", "By", "Memory of the machine.", lambda: [(psutil.virtual_memory().total, {})])
+    level("system.memory.limit", "By", "Memory of the machine.", lambda: [(_virtual_memory().total, {})])
     level(
         "system.linux.memory.available",
         "By",
         "Memory that can be had without swapping.",
-        lambda: [(psutil.virtual_memory().available, {})],
+        lambda: [(_virtual_memory().available, {})],
     )

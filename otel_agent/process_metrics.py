@@ -10,7 +10,7 @@ from opentelemetry.metrics import Meter
 
 from otel_agent import gc_metrics, machine_metrics
 from otel_agent.guard import guard
-from otel_agent.readings import Reading, callback
+from otel_agent.readings import Reading, callback, read_together
 
 NAME = "process_metrics"
 
@@ -29,6 +29,10 @@ def _process() -> psutil.Process:
     return _process_of(os.getpid())
 
 
+_cpu_times = read_together(lambda: _process().cpu_times())
+_memory = read_together(lambda: _process().memory_info())
+
+
 class _CpuUtilization:
     """CPU time since the last reading, divided by elapsed time and the number of CPUs, as the conventions define it."""
 
@@ -36,7 +40,7 @@ class _CpuUtilization:
         self._last: dict[int, tuple[float, float, float]] = {}
 
     def __call__(self) -> Reading:
-        times, now_s = _process().cpu_times(), time.monotonic()
+        times, now_s = _cpu_times(), time.monotonic()
         last = self._last.get(os.getpid())
         self._last = {os.getpid(): (now_s, times.user, times.system)}
         if last is None or now_s <= last[0]:
@@ -66,7 +70,7 @@ class _UniqueMemory:
 
 
 def _cpu_time() -> Reading:
-    times = _process().cpu_times()
+    times = _cpu_times()
     return [(times.user, {"cpu.mode": "user"}), (times.system, {"cpu.mode": "system"})]
 
 
@@ -112,8 +116,8 @@ def _observe_process(meter: Meter) -> None:
     help_text = "CPU time since the last reading, divided by elapsed time and the number of CPUs."
     meter.create_observable_gauge(name, [callback(name, _CpuUtilization())], "1", help_text)
     counter("process.cpu.time", "s", "CPU seconds used.", _cpu_time)
-    level("process.memory.usage", "By", "Physical memory in use (RSS).", lambda: _process().memory_info().rss)
-    level("process.memory.virtual", "By", "Committed virtual memory.", lambda: _process().memory_info().vms)
+    level("process.memory.usage", "By", "Physical memory in use (RSS).", lambda: _memory().rss)
+    level("process.memory.virtual", "By", "Committed virtual memory.", lambda: _memory().vms)
     name = "process.memory.unique"
     help_text = "Physical memory that no other process shares (USS), read every 30 s."
     meter.create_observable_up_down_counter(name, [callback(name, _UniqueMemory())], "By", help_text)

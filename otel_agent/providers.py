@@ -4,6 +4,7 @@ import atexit
 import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -21,12 +22,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from otel_agent import attribute_values, exception_text, real_time
+from otel_agent import attribute_values, exception_text, real_time, remote_parent
 from otel_agent.export_queue import ExportQueue
+from otel_agent.fast_paths import take_fast_paths
 from otel_agent.fork_locks import renew_locks_in_children
 from otel_agent.guard import guard
 from otel_agent.metric_readers import MetricReaders
 from otel_agent.settings import BatchSettings, Settings, tls_files
+from otel_agent.span_processors import ListeningProcessors
 from otel_agent.transport import HttpTransport, Tls
 
 # How long the host's exit may wait for a collector that does not answer; the SDK alone waits 30 s per signal.
@@ -94,6 +97,7 @@ class _Providers:
         sdk.PeriodicExportingMetricReader = lambda exporter: self._readers.add(  # type: ignore[attr-defined, assignment, misc]
             exporter, self._settings.metric_interval_s
         )
+        sdk.TracerProvider = partial(TracerProvider, active_span_processor=ListeningProcessors())  # type: ignore[attr-defined, assignment]
         sdk._OTelSDKConfigurator()._configure(  # type: ignore[no-untyped-call]  # the library left it unannotated
             resource_attributes={"telemetry.distro.name": "spanwise", "telemetry.distro.version": _distro_version()},
             export_span_processor=self._span_processor,
@@ -185,7 +189,9 @@ def start_providers(settings: Settings) -> metrics.Meter:
     attribute_values.install()
     exception_text.install()
     real_time.install()
+    remote_parent.install()
     renew_locks_in_children()
+    take_fast_paths(settings.disabled_instrumentations)
     return _Providers(settings).start()
 
 

@@ -1,13 +1,13 @@
 """Every environment variable that the agent defines or gives a default to; no other file of it touches them."""
 
 import logging
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from otel_agent.value_checks import bad_standard_values, installed, interval, one_of, positive, url, whole_number
 
 LOG_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARNING, "error": logging.ERROR}
 
@@ -47,57 +47,10 @@ class Settings:
     log_level: int | None
     disabled_instrumentations: frozenset[str]
     has_credential_provider: bool
+    has_log_variables: bool
     span_batches: BatchSettings
     log_batches: BatchSettings
     metric_interval_s: float
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number) or number <= 0:
-        raise ValueError("it must be a number above 0")
-    return number
-
-
-def _whole_number(text: str) -> int:
-    if int(text) <= 0:
-        raise ValueError("it must be a whole number above 0")
-    return int(text)
-
-
-def _interval(text: str) -> float:
-    return min(max(_positive(text), 1.0), 10.0)
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("it must be a URL such as http://127.0.0.1:4318")
-    _ = parts.port  # raises ValueError for a port that is no number
-    return text
-
-
-def _installed(group: str, *built_in: str) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        unknown = {name.strip() for name in text.split(",")}.difference(built_in)
-        if unknown:
-            from importlib.metadata import entry_points
-
-            names = {entry_point.name for entry_point in entry_points(group=group)}
-            if not unknown <= names:
-                raise ValueError(f"installed are {', '.join(sorted(names.union(built_in)))}")
-        return text
-
-    return check
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if text.strip().lower() not in choices:
-            raise ValueError(f"it must be one of {', '.join(choices)}")
-        return text
-
-    return check
 
 
 PROCESS_METRICS_INTERVAL = Variable(
@@ -105,7 +58,7 @@ PROCESS_METRICS_INTERVAL = Variable(
     "2",
     "seconds, 1 to 10",
     "How often memory, CPU, threads and garbage collection of the process are read and sent.",
-    _interval,
+    interval,
 )
 
 OPEN_SPAN_AFTER = Variable(
@@ -113,7 +66,7 @@ OPEN_SPAN_AFTER = Variable(
     "1",
     "seconds",
     "How long a span is open before a record of it is sent, which shows where a hung or killed request was.",
-    _positive,
+    positive,
 )
 
 MEMORY_WINDOW = Variable(
@@ -121,7 +74,7 @@ MEMORY_WINDOW = Variable(
     None,
     "seconds",
     "Traces allocations for so long, a tenth of the time; unset means for a minute when memory seems to leak.",
-    _positive,
+    positive,
 )
 
 PROFILER = Variable(
@@ -129,7 +82,7 @@ PROFILER = Variable(
     "off",
     "off, on or slow",
     "Samples stacks within spans, always or only while a span takes longer than 95 % of its name.",
-    _one_of("off", "on", "slow"),
+    one_of("off", "on", "slow"),
 )
 
 AGENT_PATH = Variable(
@@ -150,42 +103,42 @@ VARIABLES: tuple[Variable, ...] = (
         "otlp",
         "exporter names or none",
         "Where spans go.",
-        _installed("opentelemetry_traces_exporter", "otlp", "none"),
+        installed("opentelemetry_traces_exporter", "otlp", "none"),
     ),
     Variable(
         "OTEL_METRICS_EXPORTER",
         "otlp",
         "exporter names or none",
         "Where metrics go.",
-        _installed("opentelemetry_metrics_exporter", "otlp", "none"),
+        installed("opentelemetry_metrics_exporter", "otlp", "none"),
     ),
     Variable(
         "OTEL_LOGS_EXPORTER",
         "otlp",
         "exporter names or none",
         "Where log records go.",
-        _installed("opentelemetry_logs_exporter", "otlp", "none"),
+        installed("opentelemetry_logs_exporter", "otlp", "none"),
     ),
     Variable(
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         "http/protobuf",
         "http/protobuf or grpc",
         "The OTLP transport; grpc needs opentelemetry-exporter-otlp-proto-grpc and costs about 12 MB more.",
-        _one_of("http/protobuf", "grpc"),
+        one_of("http/protobuf", "grpc"),
     ),
     Variable(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         None,
         "URL",
         "The collector; unset means port 4318 (http/protobuf) or 4317 (grpc) on localhost.",
-        _url,
+        url,
     ),
     Variable(
         "OTEL_TRACES_SAMPLER",
         None,
         "sampler name",
         "Which traces are kept; unset means all of them, and the caller's decision where there is a caller.",
-        _installed("opentelemetry_traces_sampler", "parentbased_always_on"),
+        installed("opentelemetry_traces_sampler", "parentbased_always_on"),
     ),
     Variable(
         "OTEL_SEMCONV_STABILITY_OPT_IN",
@@ -202,13 +155,13 @@ VARIABLES: tuple[Variable, ...] = (
         "What the resource tells about the process besides its service.",
     ),
     Variable(
-        "OTEL_BSP_SCHEDULE_DELAY", "500", "milliseconds", "How long a finished span waits for its batch.", _whole_number
+        "OTEL_BSP_SCHEDULE_DELAY", "500", "milliseconds", "How long a finished span waits for its batch.", whole_number
     ),
     Variable(
-        "OTEL_BLRP_SCHEDULE_DELAY", "500", "milliseconds", "How long a log record waits for its batch.", _whole_number
+        "OTEL_BLRP_SCHEDULE_DELAY", "500", "milliseconds", "How long a log record waits for its batch.", whole_number
     ),
     *(
-        Variable(f"OTEL_{processor}_{name}", default, "number", text, _whole_number)
+        Variable(f"OTEL_{processor}_{name}", default, "number", text, whole_number)
         for processor, items in (("BSP", "spans"), ("BLRP", "log records"))
         for name, default, text in (
             ("MAX_QUEUE_SIZE", "4096", f"How many {items} wait at most; then the oldest are dropped, and counted."),
@@ -220,14 +173,14 @@ VARIABLES: tuple[Variable, ...] = (
         "10000",
         "milliseconds",
         "How often all metrics but those of the process are sent.",
-        _whole_number,
+        whole_number,
     ),
     Variable(
         "OTEL_LOG_LEVEL",
         None,
         "debug, info, warn or error",
         "Shows what the agent says about itself on stderr; unset means warnings while it starts, then silence.",
-        _one_of(*LOG_LEVELS),
+        one_of(*LOG_LEVELS),
     ),
     Variable(
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
@@ -235,7 +188,7 @@ VARIABLES: tuple[Variable, ...] = (
         "comma-separated names or *",
         "Libraries that are left alone, for example redis,threading.",
     ),
-    Variable("OTEL_SDK_DISABLED", None, "true or false", "Starts nothing at all when true."),
+    Variable("OTEL_SDK_DISABLED", None, "true or false", "Starts nothing at all when true.", one_of("true", "false")),
 )
 
 
@@ -249,12 +202,19 @@ def complete(environment: MutableMapping[str, str]) -> list[str]:
                 variable.check(value)
                 continue
             except ValueError as error:
-                used = variable.default or "nothing"
-                warnings.append(f"{variable.name}={value[:80]!r} does not work ({error}); {used} is used instead")
+                warnings.append(_warning(variable.name, value, str(error), variable.default))
         environment.pop(variable.name, None)
         if variable.default is not None:
             environment[variable.name] = variable.default
+    for name, reason, instead in tuple(bad_standard_values(environment)):
+        warnings.append(_warning(name, environment.pop(name), reason, instead))
+        if instead is not None:
+            environment[name] = instead
     return warnings
+
+
+def _warning(name: str, value: str, reason: str, instead: str | None) -> str:
+    return f"{name}={value[:80]!r} does not work ({reason}); {instead or 'nothing'} is used instead"
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -262,8 +222,8 @@ def read(environment: Mapping[str, str]) -> Settings:
     names = environment.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
     return Settings(
         is_disabled=is_disabled(environment),
-        process_metrics_interval_s=_interval(environment[PROCESS_METRICS_INTERVAL.name]),
-        open_span_after_s=_positive(environment[OPEN_SPAN_AFTER.name]),
+        process_metrics_interval_s=interval(environment[PROCESS_METRICS_INTERVAL.name]),
+        open_span_after_s=positive(environment[OPEN_SPAN_AFTER.name]),
         memory_window_s=float(environment[MEMORY_WINDOW.name]) if environment.get(MEMORY_WINDOW.name) else None,
         profiler=environment[PROFILER.name].strip().lower(),
         log_level=LOG_LEVELS.get(environment.get("OTEL_LOG_LEVEL", "").strip().lower()),
@@ -272,9 +232,10 @@ def read(environment: Mapping[str, str]) -> Settings:
             name.startswith("OTEL_PYTHON_EXPORTER_OTLP_HTTP_") and name.endswith("CREDENTIAL_PROVIDER")
             for name in environment
         ),
+        has_log_variables=any(name.startswith("OTEL_PYTHON_LOG") for name in environment),
         span_batches=_batches(environment, "BSP"),
         log_batches=_batches(environment, "BLRP"),
-        metric_interval_s=_whole_number(environment["OTEL_METRIC_EXPORT_INTERVAL"]) / 1000,
+        metric_interval_s=whole_number(environment["OTEL_METRIC_EXPORT_INTERVAL"]) / 1000,
     )
 
 
@@ -293,6 +254,11 @@ def tls_files(signal: str) -> tuple[str | None, str | None, str | None]:
         for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
     )
     return ca, certificate, key
+
+
+def captured_headers(direction: str) -> str | None:
+    """Return what the standard variable says about headers of a server's REQUEST or RESPONSE: which to record."""
+    return os.environ.get(f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_{direction}")
 
 
 def is_disabled(environment: Mapping[str, str]) -> bool:

@@ -7,8 +7,8 @@ import encodings.idna  # noqa: F401 - see below
 import http.client
 import ipaddress
 import ssl
-import threading
 import time
+from _thread import allocate_lock
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -78,7 +78,8 @@ class HttpTransport(BaseHTTPTransport):
     def _forget_connection(self) -> None:
         # Not closed: in a forked child it is the parent's, and a TLS goodbye would end it for both.
         self._connection: http.client.HTTPConnection | None = None
-        self._lock = threading.Lock()
+        self._proxy: SplitResult | None = None  # that it leads through
+        self._lock = allocate_lock()
 
     def request(
         self,
@@ -121,15 +122,16 @@ class HttpTransport(BaseHTTPTransport):
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, deadline_s: float
     ) -> HttpResult:
         parts = urlsplit(url)
-        proxy = _proxy_of(parts)
-        connection = self._connection or _connect(parts, proxy, self._tls)
-        self._connection = connection
+        if self._connection is None:
+            self._proxy = _proxy_of(parts)
+            self._connection = _connect(parts, self._proxy, self._tls)
+        connection = self._connection
         connection.timeout = _left_s(deadline_s)
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
         connection.set_debuglevel(0)  # a host that debugs its own would find ours on its stdout
         connection.response_class = partial(_BoundedResponse, deadline_s)  # type: ignore[assignment]
-        target = url if proxy is not None and parts.scheme == "http" else _target(parts)
+        target = url if self._proxy is not None and parts.scheme == "http" else _target(parts)
         connection.request(method, target, data, {"Accept-Encoding": "identity", **headers})
         response = connection.getresponse()
         if response.status in _REDIRECTS:

@@ -53,12 +53,22 @@ class Doorkeeper:
         return "wrong"
 
 
+# The addresses that stand for all of a machine's, to listen on; and what to send to instead.
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104  compared, not bound
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def reachable(address: str) -> str:
+    """Turn "host:port" that somebody listens on into what this machine sends to: loopback for all of its addresses."""
+    host, _, port = address.rpartition(":")
+    return f"{EVERYWHERE.get(host, host)}:{port}"
 
 
 def port_token(settings: Settings) -> str:

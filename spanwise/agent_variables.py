@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spanwise.access import with_token
+from spanwise.access import reachable, with_token
 from spanwise.data_dir import running_instance
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:4318"
@@ -30,4 +30,4 @@ def agent_variables(
     instance = running_instance(data_dir)
     if endpoint or instance is None:
         return agent_environment(name, endpoint or DEFAULT_ENDPOINT, base)
-    return with_token(agent_environment(name, f"http://{instance.otlp_http}", base), base, data_dir)
+    return with_token(agent_environment(name, f"http://{reachable(instance.otlp_http)}", base), base, data_dir)

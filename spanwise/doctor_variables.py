@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, urlsplit
 
-from spanwise.access import is_loopback
+from spanwise.access import EVERYWHERE, is_loopback, reachable
 from spanwise.agent_variables import DEFAULT_ENDPOINT
 from spanwise.check import Check
 from spanwise.data_dir import Instance
@@ -75,9 +75,8 @@ def _check_way(variables: Mapping[str, str], signal: str, instance: Instance | N
     protocol = variables.get(protocol_name) or _HTTP
     if protocol not in {_HTTP, _GRPC}:
         finding = f"{protocol_name} is {protocol} here; OpenTelemetry for Python speaks {_HTTP} and {_GRPC}."
-        is_own = protocol_name != "OTEL_EXPORTER_OTLP_PROTOCOL"  # in the other the agent puts its default
-        if is_own or signal == "TRACES":
-            yield Check("fail" if is_own else "warn", finding, f"export {protocol_name}={_HTTP}")
+        if protocol_name != "OTEL_EXPORTER_OTLP_PROTOCOL" or signal == "TRACES":  # the agent puts its default there
+            yield Check("warn", finding, f"export {protocol_name}={_HTTP}")
         return
     endpoint_name = _set_name(variables, signal, "ENDPOINT")
     endpoint = variables.get(endpoint_name, "")
@@ -105,6 +104,9 @@ def _check_endpoint(name: str, parts: SplitResult, protocol: str, instance: Inst
     elif instance and mine and (parts.port, _host(parts)) != (mine.port, _host(mine)):
         finding = f"{name} is {parts.geturl()} here; this Spanwise listens at {mine.geturl()}."
         yield Check("warn", finding, f"export {name}={mine.geturl()}")
+    elif parts.hostname in EVERYWHERE:
+        finding = f"{name} is {parts.geturl()} here: that is an address to listen on; not every system sends to it."
+        yield Check("warn", finding, f"export {name}={parts.scheme}://{EVERYWHERE[parts.hostname]}:{parts.port}")
 
 
 def _check_proxy(variables: Mapping[str, str]) -> Iterator[Check]:
@@ -137,8 +139,8 @@ def _set_name(variables: Mapping[str, str], signal: str, what: str) -> str:
 
 def _address(instance: Instance | None, protocol: str) -> str:
     if protocol == _GRPC:
-        return f"http://{instance.otlp_grpc}" if instance else "http://127.0.0.1:4317"
-    return f"http://{instance.otlp_http}" if instance else DEFAULT_ENDPOINT
+        return f"http://{reachable(instance.otlp_grpc)}" if instance else "http://127.0.0.1:4317"
+    return f"http://{reachable(instance.otlp_http)}" if instance else DEFAULT_ENDPOINT
 
 
 def _parts(url: str) -> SplitResult | None:
@@ -153,7 +155,7 @@ def _parts(url: str) -> SplitResult | None:
 def _host(parts: SplitResult) -> str:
     """One spelling for all addresses of this machine; an instance on 0.0.0.0 is among them."""
     host = parts.hostname or ""
-    return "loopback" if is_loopback(host) or host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
+    return "loopback" if is_loopback(host) or host in EVERYWHERE else host
 
 
 def _without_password(proxy: str) -> str:

@@ -86,7 +86,7 @@ def _own_libraries() -> dict[str, str]:
     """The library of each of the agent's own instrumentations, by its name."""
     from otel_agent.instrumentations import INSTRUMENTATIONS
 
-    return {item.NAME: item.LIBRARY.partition(".")[0] for item in INSTRUMENTATIONS}
+    return {name: library.partition(".")[0] for name, library in INSTRUMENTATIONS.items()}
 
 
 def _official_packages() -> Iterator[tuple[str, str, str]]:

@@ -1,32 +1,40 @@
 """What the agent sees beyond the instrumentations: one module per enrichment, listed in ENRICHMENTS.
 
-Each has a NAME, by which OTEL_PYTHON_DISABLED_INSTRUMENTATIONS switches it off, and `start()`, which is called once the
-providers are installed and before any library is instrumented. What costs something waits in it until it is needed.
+Each has `start()`, which is called once the providers are installed and before any library is instrumented, or when the
+host imports what the enrichment waits for. What costs something waits in it until it is needed.
 """
 
-from typing import Protocol, cast
+from functools import partial
+from importlib import import_module
+from types import ModuleType
 
-from otel_agent.enrichments import code_location, event_loop, lru_cache, memory, open_spans, profiler, termination
 from otel_agent.guard import guard
+from otel_agent.imports import when_imported
 
-
-class Enrichment(Protocol):
-    """What a module of this folder must have."""
-
-    NAME: str
-
-    def start(self) -> None:
-        """Begin; the global providers are in place."""
-
-
-ENRICHMENTS = cast(
-    "tuple[Enrichment, ...]", (code_location, event_loop, lru_cache, memory, open_spans, profiler, termination)
-)
+# The name of each module of this folder, by which OTEL_PYTHON_DISABLED_INSTRUMENTATIONS switches it off, and the module
+# whose import it waits for: "" if it does not.
+ENRICHMENTS = {
+    "code_location": "",
+    "event_loop": "asyncio",
+    "lru_cache": "",
+    "memory": "",
+    "open_spans": "",
+    "profiler": "",
+    "termination": "",
+}
 
 
 def start_enrichments(disabled: frozenset[str]) -> None:
     """Start every enrichment that is not switched off."""
-    for enrichment in ENRICHMENTS:
-        if not disabled & {enrichment.NAME, "*"}:
-            with guard(f"start {enrichment.NAME}"):
-                enrichment.start()
+    for name, library in ENRICHMENTS.items():
+        if disabled & {name, "*"}:
+            continue
+        if library:
+            when_imported(library, partial(_start, name))
+        else:
+            _start(name)
+
+
+def _start(name: str, _library: ModuleType | None = None) -> None:
+    with guard(f"start {name}"):
+        import_module(f"{__name__}.{name}").start()

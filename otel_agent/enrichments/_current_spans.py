@@ -13,6 +13,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Span
 
+from otel_agent.enrichments._greenlets import waiting_greenlets, waits_elsewhere
 from otel_agent.enrichments._open_span_table import TABLE
 from otel_agent.enrichments._running_loops import LOOPS
 from otel_agent.source_files import is_host_file
@@ -26,7 +27,7 @@ _MAX_DEPTH = 150
 
 def running_spans() -> Iterator[tuple[Span, FrameType]]:
     """Give the current span and the innermost frame of every thread that is in a span."""
-    newest = {thread_id: span for span, thread_id in TABLE.spans()}
+    newest = {thread_id: span for span, thread_id in TABLE.spans() if not waits_elsewhere(span)}
     for thread_id, frame in sys._current_frames().items():
         loop = LOOPS.get(thread_id)
         if loop is not None:
@@ -38,7 +39,11 @@ def running_spans() -> Iterator[tuple[Span, FrameType]]:
 
 
 def waiting_spans() -> Iterator[tuple[Span, FrameType]]:
-    """Give the current span of every task that waits, and where: in the host's innermost coroutine, if it has one."""
+    """Give the current span of every task and greenlet that waits, and where: of a task the host's innermost coroutine.
+
+    A task without such a coroutine is left out.
+    """
+    yield from waiting_greenlets(span for span, _ in TABLE.spans())
     for loop in tuple(LOOPS.values()):
         tasks = sys.modules["asyncio"].all_tasks(loop)
         for task in list(tasks)[:_MAX_TASKS]:

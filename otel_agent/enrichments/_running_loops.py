@@ -1,13 +1,13 @@
 """Which thread runs which asyncio event loop, and who wants to know when one begins and ends."""
 
 from collections.abc import Callable
+from functools import partial, wraps
 from threading import get_ident
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wrapt import register_post_import_hook, wrap_function_wrapper
-
 from otel_agent.guard import guard
+from otel_agent.imports import when_imported
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -26,13 +26,21 @@ def follow_loops(observe: Callable[["AbstractEventLoop"], Callable[[], None]] | 
     for library, class_name in (("asyncio.base_events", "BaseEventLoop"), ("uvloop", "Loop")):
         if library not in _hooked:
             _hooked.add(library)
-            register_post_import_hook(_hook(class_name), library)
+            when_imported(library, _hook(class_name))
 
 
 def _hook(class_name: str) -> Callable[[ModuleType], None]:
     def hook(library: ModuleType) -> None:
         with guard(f"follow the event loops of {library.__name__}"):
-            wrap_function_wrapper(library, f"{class_name}.run_forever", run_forever)
+            # Not by wrapt: it imports asyncio itself, and is then not there yet.
+            loop_class = getattr(library, class_name)
+            wrapped: Callable[..., None] = loop_class.run_forever
+
+            @wraps(wrapped)
+            def run(loop: "AbstractEventLoop", *args: Any, **kwargs: Any) -> None:
+                run_forever(partial(wrapped, loop), loop, args, kwargs)
+
+            loop_class.run_forever = run
 
     return hook
 

@@ -13,8 +13,6 @@ from opentelemetry.trace import SpanKind
 from otel_agent.source_files import code_attributes, host_frame
 from otel_agent.span_watch import watch_spans
 
-NAME = "code_location"
-
 _IS_DIRECT = hasattr(BoundedAttributes, "_setitem_locked")
 
 

@@ -15,8 +15,6 @@ from otel_agent.forks import in_children
 from otel_agent.guard import guard
 from otel_agent.source_files import is_host_file
 
-NAME = "lru_cache"
-
 
 @dataclass
 class _Seen:

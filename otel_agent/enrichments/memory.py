@@ -21,30 +21,59 @@ from otel_agent.readings import Reading, callback
 from otel_agent.settings import process_settings
 from otel_agent.span_watch import watch_spans
 
-NAME = "memory"
-
 _MAX_ENDPOINTS = 200
+_UNREADABLE = (OSError, ValueError, ImportError)
 _OTHER = "other"
 # How long the allocations are traced after the agent's own verdict.
 _VERDICT_WINDOW_S = 60.0
 
 
 def resident_bytes() -> int:
-    """Return the resident set size of this process; OSError or ImportError where it cannot be read."""
+    """Return the resident set size of this process; OSError, ValueError or ImportError where it cannot be read."""
     if not _HAS_STATM:
         import psutil
 
         return int(psutil.Process().memory_info().rss)
-    file = os.open(_STATM, os.O_RDONLY)
-    try:
-        return int(os.read(file, 128).split()[1]) * _PAGE_BYTES
-    finally:
-        os.close(file)
+    return _statm.resident_pages() * _PAGE_BYTES
+
+
+class _Statm:
+    """What Linux says about the memory of this process, in a file that stays open: opening it costs most."""
+
+    _FIELDS = 7
+
+    def __init__(self) -> None:
+        self._file: int | None = None
+        in_children(self._close)
+
+    def resident_pages(self) -> int:
+        """Read it; the file is opened anew if the host has closed it, or has a file of its own by this number."""
+        try:
+            return self._read()
+        except (OSError, ValueError):
+            self._file = os.open(_STATM, os.O_RDONLY)
+            return self._read()
+
+    def _read(self) -> int:
+        if self._file is None:
+            raise ValueError("it is not open")
+        fields = os.pread(self._file, 128, 0).split()
+        if len(fields) != self._FIELDS:
+            raise ValueError("it is another file")
+        return int(fields[1])
+
+    def _close(self) -> None:
+        """Close it in a forked child: it is about the parent."""
+        if self._file is not None:
+            with suppress(OSError):
+                os.close(self._file)
+            self._file = None
 
 
 _STATM = "/proc/self/statm"
 _HAS_STATM = os.access(_STATM, os.R_OK)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if _HAS_STATM else 0
+_statm = _Statm()
 
 
 @dataclass
@@ -86,10 +115,11 @@ class EndpointGrowth(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the SDK's name
         """Note how large the process is, if no other request is in flight."""
-        if span.kind is not SpanKind.SERVER and span.kind is not SpanKind.CONSUMER:
+        kind = span.kind
+        if kind is not SpanKind.SERVER and kind is not SpanKind.CONSUMER:
             return
         span_id = span.context.span_id
-        with self._lock, suppress(OSError, ImportError):
+        with self._lock, suppress(*_UNREADABLE):
             self._in_flight.add(span_id)
             self._alone = None
             if len(self._in_flight) == 1:
@@ -99,9 +129,10 @@ class EndpointGrowth(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Note how large it is now, if no other request was in flight."""
-        if (span.kind is not SpanKind.SERVER and span.kind is not SpanKind.CONSUMER) or span.context is None:
+        kind = span.kind
+        if (kind is not SpanKind.SERVER and kind is not SpanKind.CONSUMER) or span.context is None:
             return
-        with self._lock, suppress(OSError, ImportError):
+        with self._lock, suppress(*_UNREADABLE):
             self._in_flight.discard(span.context.span_id)
             if self._alone is not None and self._alone[0] == span.context.span_id:
                 self._ended = endpoint_of(span), self._alone[1], self._read()

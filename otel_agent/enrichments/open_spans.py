@@ -7,6 +7,7 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.util.types import AnyValue
 
 from otel_agent.enrichments._current_spans import running_spans, waiting_spans
+from otel_agent.enrichments._greenlets import follow_greenlets
 from otel_agent.enrichments._open_span_table import TABLE
 from otel_agent.enrichments._records import send
 from otel_agent.enrichments._worker import Worker
@@ -85,4 +86,5 @@ def _so_far(span: Span) -> dict[str, AnyValue]:
 
 def start() -> None:
     """Watch the spans of the global provider; the thread starts with the first of them."""
+    follow_greenlets()
     TABLE.install(Worker("OpenSpans", _Recorder(process_settings().open_span_after_s).tick))

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.util.types import AnyValue
 
 from otel_agent.enrichments._current_spans import running_spans
+from otel_agent.enrichments._greenlets import follow_greenlets
 from otel_agent.enrichments._open_span_table import TABLE
 from otel_agent.enrichments._records import send
 from otel_agent.enrichments._running_loops import follow_loops
@@ -178,5 +179,6 @@ def start() -> None:
     slow = SlowSpans()
     profiler = _Profiler(slow if mode == "slow" and watch_spans(slow) else None)
     follow_loops()
+    follow_greenlets()
     TABLE.install(Worker("Profiler", profiler.tick))
     atexit.register(profiler.send_last)

@@ -6,8 +6,6 @@ from types import FrameType
 
 from otel_agent.flush import flush
 
-NAME = "termination"
-
 
 def start() -> None:
     """Handle SIGTERM in hosts that leave it alone; whoever sets a handler of their own replaces this one."""

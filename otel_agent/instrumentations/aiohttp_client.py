@@ -2,9 +2,6 @@
 
 from types import ModuleType
 
-NAME = "aiohttp_client"
-LIBRARY = "aiohttp"
-
 
 def instrument(_library: ModuleType) -> None:
     """Trace every session opened from now on."""

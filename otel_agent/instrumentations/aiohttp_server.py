@@ -7,9 +7,6 @@ from typing import Any
 
 from wrapt import wrap_function_wrapper
 
-NAME = "aiohttp_server"
-LIBRARY = "aiohttp.web"
-
 _TRACED = "spanwise.traced"
 
 

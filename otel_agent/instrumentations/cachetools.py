@@ -11,9 +11,6 @@ from typing import Any
 from otel_agent.cache_lookups import Lookup, Tally, cache_lookups, tell_span
 from otel_agent.guard import guard
 
-NAME = "cachetools"
-LIBRARY = "cachetools"
-
 
 class CacheTallies:
     """The tally of each cache object; caches compare by their content, so they are told apart by identity."""

@@ -8,9 +8,6 @@ from wrapt import wrap_function_wrapper
 
 from otel_agent.guard import guard
 
-NAME = "django"
-LIBRARY = "django.core.handlers.base"
-
 # What a request is taken to have been answered with when its handler raised.
 _NO_RESPONSE = SimpleNamespace(status_code=500, reason_phrase="", items=dict)
 

@@ -9,9 +9,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.cache_lookups import Outcome, count_lookups, found_by_get
 from otel_agent.guard import guard
 
-NAME = "django_cache"
-LIBRARY = "django.core.cache"
-
 
 def instrument(library: ModuleType) -> None:
     """Count on every backend that is made from now on; Django makes one per thread and alias, when it is first used."""

@@ -8,9 +8,6 @@ from wrapt import wrap_function_wrapper
 
 from otel_agent.guard import guard
 
-NAME = "fastapi"
-LIBRARY = "fastapi"
-
 
 def instrument(library: ModuleType) -> None:
     """Trace every application made from now on, through whichever name its class was imported.

@@ -5,9 +5,6 @@ from typing import Any
 
 from otel_agent.guard import guard
 
-NAME = "flask"
-LIBRARY = "flask"
-
 
 def instrument(library: ModuleType) -> None:
     """Trace every application made from now on."""

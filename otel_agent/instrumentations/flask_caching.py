@@ -9,9 +9,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.cache_lookups import Outcome, count_lookups, found_by_get
 from otel_agent.guard import guard
 
-NAME = "flask_caching"
-LIBRARY = "flask_caching"
-
 # The keys under which it keeps the versions of memoized functions.
 _VERSION_KEY_END = "_memver"
 

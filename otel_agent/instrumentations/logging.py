@@ -1,20 +1,20 @@
 """Logging: every log record of the host as an OTLP log record too, inside the trace it was written in."""
 
 import threading
+from _thread import get_ident
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from wrapt import wrap_function_wrapper
 
+from otel_agent.background import BACKGROUND_THREADS
 from otel_agent.diagnostics import LOGGER_NAMES
 from otel_agent.guard import guard
 from otel_agent.log_records import settled_copy
 
-NAME = "logging"
-LIBRARY = "logging"
-
-# The SDK's own threads, which log about exports (and urllib3 in them), carry this prefix.
+# The threads of the SDK's own processors, if a host adds one, carry this prefix.
 _SDK_THREAD_PREFIX = "Otel"
 
 
@@ -24,8 +24,6 @@ def instrument(library: ModuleType) -> None:
     A handler there would silence hosts that have not configured logging: `logging.basicConfig` and Python's handler of
     last resort act only while the root logger has none.
     """
-    from opentelemetry.instrumentation.logging import LoggingInstrumentor
-
     instrumentor = LoggingInstrumentor()
     instrumentor.instrument()
     handler = instrumentor._logging_handler
@@ -38,7 +36,7 @@ def instrument(library: ModuleType) -> None:
 
     def call_handlers(wrapped: Callable[..., None], logger: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         is_ours = logger.name.partition(".")[0] in LOGGER_NAMES
-        if threading.current_thread().name.startswith(_SDK_THREAD_PREFIX) and not is_ours:
+        if not is_ours and _is_background():
             return  # the exporter's own connections are no business of the host's console
         wrapped(*args, **kwargs)
         record = args[0]
@@ -47,3 +45,8 @@ def instrument(library: ModuleType) -> None:
                 handler.handle(settled_copy(record))
 
     wrap_function_wrapper(library, "Logger.callHandlers", call_handlers)
+
+
+def _is_background() -> bool:
+    """Whether this thread is the agent's or the SDK's."""
+    return get_ident() in BACKGROUND_THREADS or threading.current_thread().name.startswith(_SDK_THREAD_PREFIX)

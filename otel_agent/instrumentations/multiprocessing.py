@@ -4,9 +4,6 @@ from types import ModuleType
 
 from otel_agent.flush import flush
 
-NAME = "multiprocessing"
-LIBRARY = "multiprocessing.util"
-
 
 def instrument(library: ModuleType) -> None:
     """Flush at the end of every child started from now on."""

@@ -10,9 +10,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.database import Database, StatementTracer
 from otel_agent.guard import guard
 
-NAME = "psycopg"
-LIBRARY = "psycopg"
-
 
 def instrument(library: ModuleType) -> None:
     """Trace the cursors of every connection, those that exist already included."""

@@ -9,9 +9,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.connection_pools import ConnectionPools, PoolState
 from otel_agent.guard import guard
 
-NAME = "psycopg_pool"
-LIBRARY = "psycopg_pool"
-
 
 def instrument(library: ModuleType) -> None:
     """Measure where a connection is asked for; `connection()` asks there too."""

@@ -2,9 +2,6 @@
 
 from types import ModuleType
 
-NAME = "pymemcache"
-LIBRARY = "pymemcache"
-
 
 def instrument(_library: ModuleType) -> None:
     """Trace every client, those that exist already included."""

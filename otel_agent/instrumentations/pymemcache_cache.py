@@ -9,9 +9,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.cache_lookups import Lookup, cache_lookups
 from otel_agent.guard import guard
 
-NAME = "pymemcache_cache"
-LIBRARY = "pymemcache.client.base"
-
 _LOOKUPS = {command: Lookup("memcached", command.decode()) for command in (b"get", b"gets")}
 
 

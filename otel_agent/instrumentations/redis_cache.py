@@ -9,9 +9,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.cache_lookups import Lookup, cache_lookups
 from otel_agent.guard import guard
 
-NAME = "redis_cache"
-LIBRARY = "redis"
-
 _LOOKUPS = {
     command: Lookup("redis", command) for command in ("GET", "GETEX", "GETDEL", "HGET", "MGET", "HMGET", "HGETALL")
 }

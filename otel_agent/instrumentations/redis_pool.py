@@ -9,9 +9,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.connection_pools import ConnectionPools, PoolState
 from otel_agent.guard import guard
 
-NAME = "redis_pool"
-LIBRARY = "redis"
-
 # What redis-py takes for "no limit" when none is given.
 _NO_LIMIT = 2**31
 _TIMEOUT_MESSAGE = "No connection available."

@@ -2,9 +2,6 @@
 
 from types import ModuleType
 
-NAME = "requests"
-LIBRARY = "requests"
-
 
 def instrument(_library: ModuleType) -> None:
     """Trace every session, those that exist already included."""

@@ -6,9 +6,6 @@ from typing import Any
 
 from otel_agent.database import Database, StatementTracer
 
-NAME = "sqlalchemy"
-LIBRARY = "sqlalchemy"
-
 _SYSTEM_NAMES = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
 
 

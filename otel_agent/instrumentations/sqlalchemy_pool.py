@@ -10,9 +10,6 @@ from wrapt import wrap_function_wrapper
 from otel_agent.connection_pools import ConnectionPools, PoolState
 from otel_agent.guard import guard
 
-NAME = "sqlalchemy_pool"
-LIBRARY = "sqlalchemy"
-
 
 def instrument(library: ModuleType) -> None:
     """Measure where an engine asks its pool; the other kinds of pool let nobody wait."""

@@ -4,9 +4,6 @@ from types import ModuleType
 
 from wrapt import wrap_function_wrapper
 
-NAME = "sqlite3"
-LIBRARY = "sqlite3"
-
 
 def instrument(library: ModuleType) -> None:
     """Make every connection opened from now on a traced one.

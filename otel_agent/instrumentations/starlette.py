@@ -10,9 +10,6 @@ from wrapt import wrap_function_wrapper
 
 from otel_agent.guard import guard
 
-NAME = "starlette"
-LIBRARY = "starlette.applications"
-
 
 def instrument(library: ModuleType) -> None:
     """Trace every application that has not begun to answer yet.

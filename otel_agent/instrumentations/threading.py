@@ -2,12 +2,9 @@
 
 from types import ModuleType
 
-NAME = "threading"
-LIBRARY = "threading"
+from opentelemetry.instrumentation.threading import ThreadingInstrumentor
 
 
 def instrument(_library: ModuleType) -> None:
     """Carry the current context into threads started from now on."""
-    from opentelemetry.instrumentation.threading import ThreadingInstrumentor
-
     ThreadingInstrumentor().instrument()

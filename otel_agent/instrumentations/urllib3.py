@@ -2,9 +2,6 @@
 
 from types import ModuleType
 
-NAME = "urllib3"
-LIBRARY = "urllib3"
-
 
 def instrument(_library: ModuleType) -> None:
     """Trace every connection pool, those that exist already included."""

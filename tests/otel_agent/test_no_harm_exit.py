@@ -151,15 +151,16 @@ pid = os.fork()
 if pid == 0:
     os._exit(0)
 os.waitpid(pid, 0)
-print(sorted(SEEN), "OtelMetricReaders" in [thread.name for thread in threading.enumerate()])
+time.sleep(0.2)
+print(SEEN, sorted(BACKGROUND_THREADS.values()))
 """
-    first = "import builtins, os, threading\nbuiltins.SEEN = []\n" + (
-        "os.register_at_fork(before=lambda: SEEN.extend(t.name for t in threading.enumerate()))\n"
+    first = "import builtins, os\nbuiltins.SEEN = []\n" + (
+        "os.register_at_fork(before=lambda: SEEN.append(len(os.listdir('/proc/self/task'))))\n"
     )
-    boot = "from otel_agent.boot import boot\nboot()\n"
+    boot = "from otel_agent.boot import boot\nboot()\nfrom otel_agent.background import BACKGROUND_THREADS\n"
 
     outcome = run_host(
         first + boot + script, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}", PYTHONPATH=str(ROOT)
     )
 
-    assert (outcome.code, outcome.out, outcome.err) == (0, "['MainThread'] True\n", "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "[1] ['MetricReaders', 'Spans']\n", "")

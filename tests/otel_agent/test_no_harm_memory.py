@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 HOARD = """
 import os, sys, time
 import psutil
@@ -29,6 +31,38 @@ def test_queue_is_bounded_while_the_collector_is_down(run_host, dead_port):
     outcome = run_host(HOARD.replace("COUNT", "100_000"), OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}")
 
     assert (outcome.code, outcome.err) == (0, "")
+    assert float(outcome.out) < 50
+
+
+MILLION = """
+import random, time
+import psutil
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+provider = trace.get_tracer_provider()
+process = psutil.Process()
+provider.get_tracer("host").start_span("first").end()
+rss, most = process.memory_info().rss, 0
+for n in range(1_000_000):
+    context = trace.SpanContext(random.getrandbits(128), random.getrandbits(64), False, trace.TraceFlags(1))
+    provider._active_span_processor.on_end(
+        ReadableSpan(f"work {n}", context, resource=provider.resource, attributes={"key": f"value {n}"}, start_time=n)
+    )
+    if n % 10_000 == 0:
+        most = max(most, process.memory_info().rss - rss)
+print(most / 1e6)
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", ["nobody listens", "nobody answers"])
+def test_million_spans_that_cannot_be_sent(run_host, dead_port, black_hole, fault):
+    """While a million spans end that nobody takes, the host never grows by more than 50 MB."""
+    port = dead_port if fault == "nobody listens" else black_hole
+    outcome = run_host(MILLION, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{port}")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    print(f"a million spans while {fault}: {float(outcome.out):.1f} MB more")
     assert float(outcome.out) < 50
 
 

@@ -81,3 +81,14 @@ def test_users_values_are_kept():
     assert environment.items() >= mine.items()
     settings = read(environment)
     assert (settings.log_level, settings.is_disabled) == (logging.DEBUG, True)
+
+
+@pytest.mark.parametrize(
+    ("environment", "answer"),
+    [({}, False), ({"OTEL_PYTHON_LOG_CORRELATION": "true"}, True), ({"OTEL_LOG_LEVEL": "debug"}, False)],
+)
+def test_variables_of_the_logging_instrumentation_are_noticed(environment, answer):
+    """Only those by which OpenTelemetry's instrumentation of logging is steered count."""
+    complete(environment)
+
+    assert read(environment).has_log_variables is answer

@@ -46,7 +46,7 @@ def test_span_name_joins_what_is_known():
 @pytest.mark.parametrize("text", ["/*" * 500_000, "(" * 1_000_000, "-- \n" * 300_000, "SELECT " + "a," * 1_000_000])
 def test_hostile_text_costs_little(text):
     """A huge statement is read in milliseconds, for it runs in the host's own thread."""
-    start_s = time.perf_counter()
+    start_s = time.thread_time()
     read_statement(text)
 
-    assert time.perf_counter() - start_s < 0.1
+    assert time.thread_time() - start_s < 0.1

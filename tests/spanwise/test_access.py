@@ -16,6 +16,7 @@ from spanwise.access import (
     is_loopback,
     new_control_token,
     port_token,
+    reachable,
     stored_token,
     token_check,
     with_token,
@@ -175,3 +176,17 @@ def test_the_token_goes_nowhere_else(tmp_path: Path, name: str) -> None:
     (tmp_path / "token").write_text("secret\n")
 
     assert with_token(OURS, {name: "https://vendor.example"}, tmp_path) == OURS
+
+
+@pytest.mark.parametrize(
+    ("address", "sent_to"),
+    [
+        ("0.0.0.0:4318", "127.0.0.1:4318"),
+        ("[::]:4318", "[::1]:4318"),
+        ("127.0.0.1:4318", "127.0.0.1:4318"),
+        ("collector.test:4318", "collector.test:4318"),
+    ],
+)
+def test_what_listens_everywhere_is_sent_to_on_this_machine(address: str, sent_to: str) -> None:
+    """Apps that `spanwise run` starts are not told to send to 0.0.0.0."""
+    assert reachable(address) == sent_to

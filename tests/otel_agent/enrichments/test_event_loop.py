@@ -1,10 +1,10 @@
 """Late event loops are measured, the spans that waited know it, and the call that held them up is named."""
 
 import pytest
+from asgi_hosts import SERVE
 
-FASTAPI = """
-import asyncio, socket, time, urllib.request
-import uvicorn
+FASTAPI = f"""{SERVE}
+import time
 from fastapi import FastAPI
 
 app = FastAPI()
@@ -12,18 +12,8 @@ app = FastAPI()
 @app.get("/slow")
 async def slow():
     time.sleep(0.4)  # the seeded fault
-    return {}
 
-async def main():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/slow"
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        serving = asyncio.create_task(server.serve([listener]))
-        await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
-        server.should_exit = True
-        await serving
-
-asyncio.run(main())
+asyncio.run(serve("/slow"))
 """
 
 AIOHTTP = """
@@ -158,17 +148,18 @@ asyncio.run(main())
     assert [record for _, scope, record in sink.logs if scope == "spanwise.event_loop"] == []
 
 
-@pytest.mark.parametrize(("setting", "threads"), [("", ["OtelEventLoopWatchdog"]), ("event_loop", [])])
+@pytest.mark.parametrize(("setting", "threads"), [("", ["EventLoopWatchdog"]), ("event_loop", [])])
 def test_a_thread_runs_only_with_a_loop(sink, run_host, setting, threads):
     """Before a loop runs there is no watchdog; switched off by name there never is one."""
     script = """
-import asyncio, threading
+import asyncio
+from otel_agent.background import BACKGROUND_THREADS
 
 def watchdogs():
-    return [thread.name for thread in threading.enumerate() if "Watchdog" in thread.name]
+    return [name for name in BACKGROUND_THREADS.values() if "Watchdog" in name]
 
 async def main():
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
     return watchdogs()
 
 print(watchdogs(), asyncio.run(main()))

@@ -1,15 +1,26 @@
 """What requests add to the process, by endpoint, and the lines that allocate what leaks."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from otel_agent.enrichments import memory
 from otel_agent.enrichments._leak_verdict import LeakVerdict, growth_bytes_per_hour
 from otel_agent.enrichments.memory import resident_bytes
 
 ROOT = Path(__file__).parents[3]
 MB = 1024 * 1024
+REQUEST = """
+from opentelemetry import trace
+tracer = trace.get_tracer("host")
+kept = []
+
+def request(route, work):
+    with tracer.start_as_current_span(route, kind=trace.SpanKind.SERVER, attributes={"http.route": route}):
+        return work()
+"""
 
 
 def python_value(value):
@@ -30,15 +41,7 @@ def reports(sink, key):
 
 def test_growth_is_laid_to_the_endpoint_that_leaks(sink, run_host):
     """The endpoint that keeps 1 MB per request grows by what it keeps, and the one beside it not."""
-    script = """
-from opentelemetry import trace
-tracer = trace.get_tracer("host")
-kept = []
-
-def request(route, work):
-    with tracer.start_as_current_span(route, kind=trace.SpanKind.SERVER, attributes={"http.route": route}):
-        return work()
-
+    script = f"""{REQUEST}
 for _ in range(20):
     request("/leaks", lambda: kept.append(b"x" * 1_048_576))
     request("/tidy", lambda: [object() for _ in range(1000)])
@@ -56,16 +59,8 @@ for _ in range(20):
 
 def test_in_a_window_the_growth_of_endpoints_is_exact(sink, run_host):
     """Memory that is freed after the response, and used again by the endpoint that leaks, deceives no longer."""
-    script = """
+    script = f"""{REQUEST}
 import time
-from opentelemetry import trace
-tracer = trace.get_tracer("host")
-kept = []
-
-def request(route, work):
-    with tracer.start_as_current_span(route, kind=trace.SpanKind.SERVER, attributes={"http.route": route}):
-        return work()
-
 end = time.monotonic() + 1.6
 while time.monotonic() < end:
     request("/leaks", lambda: kept.append(b"x" * 100_000))
@@ -260,3 +255,21 @@ def test_resident_bytes_are_those_of_psutil():
     import psutil
 
     assert resident_bytes() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is psutil's figure itself")
+def test_resident_bytes_survive_the_host_closing_files():
+    """A host that closes all files, or opens another one by the same number, does not mislead the reading."""
+    import psutil
+
+    resident_bytes()
+    os.close(memory._statm._file)
+    after_close = resident_bytes()
+    number = memory._statm._file
+    with Path(__file__).open("rb") as other:
+        os.dup2(other.fileno(), number)
+    after_replacement = resident_bytes()
+    os.close(number)
+
+    assert after_close == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+    assert after_replacement == pytest.approx(after_close, rel=0.05)

@@ -1,6 +1,7 @@
 """Stack samples are tied to the span that the thread or the task was in."""
 
 import pytest
+from asgi_hosts import SERVE
 
 BUSY = """
 import time
@@ -106,9 +107,8 @@ def test_a_plain_view_of_fastapi_is_sampled_in_its_thread(sink, run_host):
     """The samples of a `def` endpoint, which runs in a thread of anyio's, belong to the server span."""
     script = (
         BUSY
+        + SERVE
         + """
-import asyncio, socket, urllib.request
-import uvicorn
 from fastapi import FastAPI
 
 app = FastAPI()
@@ -116,18 +116,8 @@ app = FastAPI()
 @app.get("/busy")
 def busy():
     burn(0.5)
-    return {}
 
-async def main():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/busy"
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-        serving = asyncio.create_task(server.serve([listener]))
-        await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
-        server.should_exit = True
-        await serving
-
-asyncio.run(main())
+asyncio.run(serve("/busy"))
 """
     )
 
@@ -165,10 +155,10 @@ def test_it_is_off_unless_asked_for(sink, run_host, variables):
     script = (
         BUSY
         + """
-import threading
+from otel_agent.background import BACKGROUND_THREADS
 with tracer.start_as_current_span("busy"):
     burn(0.2)
-    print("OtelProfiler" in [thread.name for thread in threading.enumerate()])
+    print("Profiler" in BACKGROUND_THREADS.values())
 """
     )
 

@@ -1,28 +1,16 @@
 """FastAPI."""
 
 import pytest
+from asgi_hosts import ASK
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed")
 
-HOST = """
-import asyncio
+HOST = f"""{ASK}
 from fastapi.applications import FastAPI
 app = FastAPI()
-@app.get("/items/{item_id}")
+@app.get("/items/{{item_id}}")
 def item(item_id: int):
     return 1 / item_id
-async def ask(path):
-    statuses = []
-    async def receive():
-        return {"type": "http.request"}
-    async def send(message):
-        statuses.append(message.get("status"))
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "scheme": "http"}
-    try:
-        await app(scope, receive, send)
-    except ZeroDivisionError:
-        pass
-    return statuses[0]
 print([asyncio.run(ask(path)) for path in ("/items/1", "/items/0", "/nowhere")])
 """
 

@@ -1,11 +1,11 @@
 """Starlette."""
 
 import pytest
+from asgi_hosts import ASK
 
 pytest.importorskip("starlette", reason="Starlette is not installed")
 
-HOST = """
-import asyncio
+HOST = f"""{ASK}
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.opentelemetry import OpenTelemetryMiddleware
@@ -13,20 +13,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 async def item(request):
     return PlainTextResponse(str(1 / request.path_params["item_id"]))
-routes = [Route("/items/{item_id:int}", item)]
+routes = [Route("/items/{{item_id:int}}", item)]
 app = Starlette(routes=routes + [Mount("/old", Starlette(routes=routes))], middleware=HERE)
-async def ask(path):
-    statuses = []
-    async def receive():
-        return {"type": "http.request"}
-    async def send(message):
-        statuses.append(message.get("status"))
-    scope = {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "scheme": "http"}
-    try:
-        await app(scope, receive, send)
-    except ZeroDivisionError:
-        pass
-    return statuses[0]
 print([asyncio.run(ask(path)) for path in ("/items/1", "/items/0", "/nowhere", "/old/items/1")])
 """
 

@@ -1,10 +1,11 @@
 """Real apps started as their users start them, the servers they talk to, and the table of what worked."""
 
+import fcntl
+import hashlib
 import http.client
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from typing import Any
 
 import psutil
 import pytest
+from stack import free_port, listens
 
 from otel_agent.environment import agent_environment
 
 APPS = Path(__file__).parent / "apps"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 BIN = Path(sys.executable).parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spanwise-tests"
 
 
 @dataclass
@@ -38,10 +41,7 @@ class App:
     def wait_until_it_listens(self, timeout_s: float = 20) -> None:
         """Wait for the port, without a request that would be traced."""
         deadline_s = time.monotonic() + timeout_s
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+        while not listens(self.port):
             assert self.process.poll() is None, f"it ended at once: {self.errors.read_text()}"
             assert time.monotonic() < deadline_s, f"it does not listen: {self.errors.read_text()}"
             time.sleep(0.05)
@@ -113,11 +113,6 @@ def _run_app(command: list[object], folder: Path, port: int, **options: Any) -> 
     return App(process, port, folder / "stderr.txt")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., App]]:
     """Return a function that starts a command under the agent in a directory with all the apps and their database.
@@ -133,7 +128,7 @@ def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
             database.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT)")
             database.executemany("INSERT INTO items VALUES (?, 'tea')", [(number,) for number in range(1, 1000)])
         database.close()
-        port = _free_port()
+        port = free_port()
         steering = ("OTEL_", "PYTHON", "SPANWISE_", "COV_", "PYTEST_", "DJANGO_", "FLASK_")
         base = {key: value for key, value in os.environ.items() if not key.startswith(steering)}
         base |= {"PYTHONPATH": str(folder), "SHOP_DB": str(folder / "shop.db"), "PYTHONUNBUFFERED": "1"} | variables
@@ -174,17 +169,9 @@ def stock(start_app, session_sink) -> Stock:
 
 
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of a Redis server of this session."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    port = _free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    server = _run_app(command, tmp_path_factory.mktemp("redis"), port)
-    server.wait_until_it_listens()
-    yield f"redis://127.0.0.1:{port}/0"
-    server.kill()
+def redis_url(redis_port: int) -> str:
+    """Return the URL of the session's Redis server."""
+    return f"redis://127.0.0.1:{redis_port}/0"
 
 
 @pytest.fixture(scope="session")
@@ -200,7 +187,7 @@ def postgres_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             if path.stat().st_uid == 0 and path != Path("/tmp"):
                 path.chmod(0o755)
         shutil.chown(folder, "postgres")
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     initialise = [POSTGRES[-1].with_name("initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-N"]
     subprocess.run(initialise, check=True, stdout=subprocess.DEVNULL, cwd=folder, **as_user)
     command = [POSTGRES[-1], "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-c", "fsync=off"]
@@ -208,6 +195,27 @@ def postgres_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     server.wait_until_it_listens()
     yield port
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def packages() -> Callable[[str], Path]:
+    """Return a function that gives the directory of a release, fetched once; it skips where that cannot be had."""
+
+    def fetch(requirement: str) -> Path:
+        tag = hashlib.sha256(f"{requirement} {sys.version_info[:2]}".encode()).hexdigest()[:12]
+        directory = CACHE / f"{requirement.partition('=')[0]}-{tag}" / "site-packages"
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with (CACHE / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker of this run may be fetching it
+            if not directory.is_dir():
+                command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(directory), requirement]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    shutil.rmtree(directory.parent, ignore_errors=True)
+                    pytest.skip(f"{requirement} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
+        return directory
+
+    return fetch
 
 
 MODES = ("plain", "reload", "4 workers", "preload or pre-fork", "spawn")

@@ -1,14 +1,7 @@
 """Every database library, with a real server where it needs one: one CLIENT span per statement or command."""
 
-import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "spanwise-tests"
 CRUD = ["CREATE items", "INSERT items", "SELECT items"]
 
 SQLITE3 = """
@@ -66,18 +59,6 @@ def spans_of(app, sink, output):
     return sink.span_names()
 
 
-def sqlalchemy_directory(version):
-    """Return a directory with that release of SQLAlchemy, fetched once; skip the test where it cannot be had."""
-    tag = hashlib.sha256(f"{version} {sys.version_info[:2]}".encode()).hexdigest()[:12]
-    directory = CACHE / f"sqlalchemy-{version}-{tag}"
-    if not (directory / "sqlalchemy").is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(directory)]
-        done = subprocess.run([*command, f"sqlalchemy=={version}.*"], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"SQLAlchemy {version} cannot be installed: {done.stderr.strip().splitlines()[-1]}")
-    return directory
-
-
 def test_sqlite3(start_app, sink, record_property):
     """The standard library's sqlite3."""
     record_property("cell", ("Databases", "sqlite3", "each statement once"))
@@ -88,10 +69,11 @@ def test_sqlite3(start_app, sink, record_property):
 
 
 @pytest.mark.parametrize("version", ["1.4", "2.0", "2.1"])
-def test_sqlalchemy(version, start_app, sink, record_property):
+def test_sqlalchemy(version, start_app, packages, sink, record_property):
     """SQLAlchemy, past and present, over SQLite: no statement is counted again by the driver below."""
     record_property("cell", ("Databases", f"SQLAlchemy {version}", "each statement once"))
-    path = "" if version == "2.1" else f"import sys\nsys.path.insert(0, {str(sqlalchemy_directory(version))!r})\n"
+    directory = "" if version == "2.1" else str(packages(f"sqlalchemy=={version}.*"))
+    path = f"import sys\nsys.path.insert(0, {directory!r})\n" if directory else ""
     check = f"import sqlalchemy\nassert sqlalchemy.__version__.startswith('{version}')\n"
 
     app = start_app(
