@@ -19,7 +19,7 @@ demo: .venv/.made  ## start the stack and the demo shop under load
 
 test: .venv/.made  ## run all tests; installs headless Chromium if it may
 	@./tests/install-chromium
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: .venv/.made  ## ruff, mypy, import-linter, house rules
 	$(BIN)/ruff format --check .

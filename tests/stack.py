@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,13 +19,22 @@ from typing import Any
 
 SPANWISE = Path(sys.executable).parent / "spanwise"
 START_TIMEOUT_S = 30.0
+_SPARE_PORTS = range(10_000, 32_000)  # the kernel takes higher ones for those who ask for any
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses at this moment."""
+    """A port of 127.0.0.1 that nobody uses, and that nobody who asks for any port is given before it is taken."""
+    while True:
+        port = secrets.choice(_SPARE_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on this port of 127.0.0.1; no byte is sent."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
@@ -69,6 +79,7 @@ class Stack:
             seen.append(line)
             if "Ctrl-C stops" in line:
                 return self
+        self.stop()
         raise AssertionError("spanwise up ended: " + "".join(seen))
 
     def stop(self, number: int = signal.SIGTERM) -> str:

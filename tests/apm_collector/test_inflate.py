@@ -21,7 +21,9 @@ def test_a_body_up_to_the_limit_is_inflated(size: int) -> None:
     assert inflate(gzip.compress(b"x" * size), 100) == b"x" * size
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"x" * 101), gzip.compress(b"x" * 60) * 2])
+@pytest.mark.parametrize(
+    "body", [gzip.compress(b"x" * 101), gzip.compress(b"x" * 60) * 2], ids=["one member", "two members"]
+)
 def test_a_body_over_the_limit_is_too_large(body: bytes) -> None:
     """The limit counts what all members give together."""
     with pytest.raises(TooLargeError, match="100 bytes after decompression"):
@@ -38,6 +40,7 @@ def test_a_body_over_the_limit_is_too_large(body: bytes) -> None:
         (gzip.compress(b"x") + b"junk!", "gzip: invalid header"),
         (gzip.compress(b"") * 101, "gzip: more than 100 members"),
     ],
+    ids=["plain", "empty", "cut off", "wrong checksum", "followed by junk", "too many members"],
 )
 def test_a_broken_body_is_refused_with_its_fault(body: bytes, problem: str) -> None:
     """What is not whole gzip is named, and nothing of it is used."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from builders import make_request, make_span
 from interop.otelcol import BINARY, missing
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from stack import free_port, listens
 
 from apm_collector.collector import Collector
 from apm_collector.config import load_config
@@ -77,20 +77,11 @@ class Chain:
             time.sleep(0.1)
 
 
-def _free_ports() -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def _wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if listens(port):
+            return
         time.sleep(0.05)
     raise AssertionError("the upstream Collector does not listen")
 
@@ -100,7 +91,7 @@ def chain(request: pytest.FixtureRequest, store: Store, tmp_path: Path) -> Itera
     """An upstream Collector with one of the configurations, and ours behind it."""
     collector = Collector(load_config(CONFIGS / "local.yaml", {}).listening_on("127.0.0.1", 0, 0), store)
     collector.start()
-    http_port, grpc_port = _free_ports()
+    http_port, grpc_port = free_port(), free_port()
     env = {
         **os.environ,
         "UPSTREAM_HTTP_ENDPOINT": f"127.0.0.1:{http_port}",

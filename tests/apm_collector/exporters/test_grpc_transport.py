@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from otlp_backends import GrpcBackend, make_config
+from stack import free_port
 
 from apm_collector.errors import PermanentError, TransientError
 from apm_collector.exporters.grpc_transport import GrpcTransport
@@ -154,9 +154,7 @@ def test_silence_means_later(grpc_backend: GrpcBackend) -> None:
 
 def test_a_closed_port_means_later() -> None:
     """A backend that is not there gets the request when it is; so does one that expects no TLS."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
+    endpoint = f"127.0.0.1:{free_port()}"
 
     for is_insecure in (True, False):
         transport = GrpcTransport(make_config(endpoint, "grpc", is_insecure=is_insecure, timeout_s=1.0))

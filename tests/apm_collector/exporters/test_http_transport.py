@@ -17,6 +17,7 @@ import pytest
 from google.rpc import status_pb2
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from otlp_backends import HttpBackend, answer, held, make_config
+from stack import free_port
 
 from apm_collector.errors import PermanentError, TransientError
 from apm_collector.exporters.http_transport import HttpTransport, retry_after_s
@@ -185,12 +186,8 @@ def test_silence_means_later(http_backend: HttpBackend) -> None:
 
 def test_a_closed_port_means_later() -> None:
     """A backend that is not there gets the request when it is."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
     with pytest.raises(TransientError, match="refused"):
-        HttpTransport(make_config(f"http://127.0.0.1:{port}")).send(Signal.TRACES, b"body")
+        HttpTransport(make_config(f"http://127.0.0.1:{free_port()}")).send(Signal.TRACES, b"body")
 
 
 def test_what_is_no_http_means_later() -> None:
