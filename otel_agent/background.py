@@ -17,6 +17,9 @@ from otel_agent.guard import guard
 BACKGROUND_THREADS: dict[int, str] = {}
 in_children(BACKGROUND_THREADS.clear)
 
+# The threads of the SDK's own processors, if a host adds one, have names that begin so.
+SDK_THREAD_PREFIX = "Otel"
+
 
 class BackgroundThread:
     """Calls `step(is_last)` again and again; `step` returns the seconds to wait before its next call.

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+from otel_agent.background import SDK_THREAD_PREFIX
 from otel_agent.diagnostics import LOGGER_NAMES
 from otel_agent.guard import guard
 
-# What the SDK's and the agent's own threads and loggers are called: their calls are none of the host's.
-_OWN = ("Otel", *LOGGER_NAMES)
+# What the SDK's own threads and our loggers are called: their calls are none of the host's.
+_OWN = (SDK_THREAD_PREFIX, *LOGGER_NAMES)
 # How long a second thread's call waits for the first one's. They cannot wait for each other for ever, as imports might.
 _PATIENCE_S = 1.0
 

@@ -17,7 +17,6 @@ from apm_store.otlp_decode import parse_request
 from apm_store.sqlite.bodies import BODY_ERRORS, digest_of
 from apm_store.sqlite.body_log import Frame
 from apm_store.sqlite.call_recall import recall_calls
-from apm_store.sqlite.edges import EdgePairing
 from apm_store.sqlite.open_databases import OpenDatabases
 from apm_store.sqlite.recovery import is_readable
 from apm_store.sqlite.segment_index import SegmentIndex
@@ -52,11 +51,6 @@ class BodyIndexer(OpenDatabases):
         self._committed: Position = (0, 0)
         self._unflushed_items = 0
         self._unflushed_since_s = 0.0
-        self._lacks_calls = True
-
-    def go_on_with(self, edges: EdgePairing) -> None:
-        """Pair calls with those that another indexer knows; to be called before `resume`."""
-        self._catalogue.edges, self._lacks_calls = edges, False
 
     def resume(self, until: Position) -> Iterator[None]:
         """Open what is not wholly indexed, the last segment in any case, and index what the logs hold up to a body.
@@ -107,11 +101,11 @@ class BodyIndexer(OpenDatabases):
 
     def _recall_calls(self) -> Iterator[None]:
         """Have the catalogue know the calls that waited when it was closed, unless it does."""
-        if self._lacks_calls:
+        if self._catalogue.lacks_calls:
             self._flush()
             opened = [segment for segment in (self._previous, self._current) if segment is not None]
             yield from recall_calls(self._catalogue, opened)
-            self._lacks_calls = False
+            self._catalogue.lacks_calls = False
 
     def _flush_if_due(self) -> None:
         if self._due_s() <= 0 or self._unflushed_items >= _FLUSH_ITEMS:

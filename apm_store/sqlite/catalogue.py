@@ -60,6 +60,8 @@ class Catalogue:
         """By which it is seen that another file took its place."""
         self.names = Dictionaries(self.connection)
         self.edges = EdgePairing()
+        self.lacks_calls = True
+        """Whether `edges` does not know yet what waited when the file was closed; `recall_calls` tells it."""
         self._edge_rollup = EdgeRollup()
         self._requests = Rollup("service_rollup", SERVICE_KEY, SERVICE_STEPS_S)
         self._spans = Rollup("span_rollup", SPAN_KEY)
@@ -164,6 +166,10 @@ class Catalogue:
         add = self.edges.add
         for span, peer in ends:
             add(span, services[span.service_id], peer)
+
+    def go_on_with(self, edges: EdgePairing) -> None:
+        """Pair calls with those that another writer of this file knows."""
+        self.edges, self.lacks_calls = edges, False
 
     def settle_edges(self, now_ns: int) -> None:
         """Count the ends of edges as lone ones that have waited long enough at a time of receipt, in nanoseconds."""

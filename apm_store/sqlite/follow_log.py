@@ -91,7 +91,7 @@ def _serve(link: Connection) -> None:
     guard = DiskGuard(handover.data_dir)
     upkeep = Upkeep(handover.data_dir, handover.retention, guard)
     indexer = _Follower(handover.data_dir, upkeep, guard, may_hand_over=False)
-    indexer.go_on_with(handover.edges)
+    indexer.catalogue.go_on_with(handover.edges)
     indexer.start(handover.until)
     log, said = _Log(handover), News((0, 0), is_segment_wanted=False)
     while not indexer.has_ended:

@@ -275,9 +275,8 @@ class Indexer(BodyIndexer):
         self._let_go()
         self._indexed = self._committed = (0, 0)
         self._open_catalogue(is_thorough=is_thorough)
-        self._lacks_calls = True
         if edges is not None:
-            self.go_on_with(edges)
+            self._catalogue.go_on_with(edges)
         self._begin_catching_up()
 
     def _begin_catching_up(self) -> None:

@@ -9,13 +9,10 @@ from typing import Any
 from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from wrapt import wrap_function_wrapper
 
-from otel_agent.background import BACKGROUND_THREADS
+from otel_agent.background import BACKGROUND_THREADS, SDK_THREAD_PREFIX
 from otel_agent.diagnostics import LOGGER_NAMES
 from otel_agent.guard import guard
 from otel_agent.log_records import settled_copy
-
-# The threads of the SDK's own processors, if a host adds one, carry this prefix.
-_SDK_THREAD_PREFIX = "Otel"
 
 
 def instrument(library: ModuleType) -> None:
@@ -49,4 +46,4 @@ def instrument(library: ModuleType) -> None:
 
 def _is_background() -> bool:
     """Whether this thread is the agent's or the SDK's."""
-    return get_ident() in BACKGROUND_THREADS or threading.current_thread().name.startswith(_SDK_THREAD_PREFIX)
+    return get_ident() in BACKGROUND_THREADS or threading.current_thread().name.startswith(SDK_THREAD_PREFIX)

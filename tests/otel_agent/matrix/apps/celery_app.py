@@ -1,4 +1,4 @@
-"""Celery, and requests; run as a script it is the sender of tasks."""
+"""Celery, and requests; run as a script it is the sender of tasks. Without REDIS_URL its broker is in memory."""
 
 import os
 import sys
@@ -7,7 +7,8 @@ import requests
 import stock
 from celery import Celery
 
-app = Celery("shop", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS_URL"])
+broker = os.environ.get("REDIS_URL", "memory://")
+app = Celery("shop", broker=broker, backend=os.environ.get("REDIS_URL", "cache+memory://"))
 app.conf.broker_connection_retry_on_startup = True
 
 
@@ -21,7 +22,12 @@ def call():
     return requests.get(stock.URL, timeout=10).json()
 
 
-if __name__ == "__main__":
+def send_tasks():
+    """Send as many of both as the command line says, and return their results."""
     results = [item.delay(number + 1) for number in range(int(sys.argv[1]))]
     results += [call.delay() for _ in range(int(sys.argv[2]))]
-    print(len({result.get(timeout=20).get("pid") for result in results}))
+    return [result.get(timeout=20) for result in results]
+
+
+if __name__ == "__main__":
+    print(len({result.get("pid") for result in send_tasks()}))
