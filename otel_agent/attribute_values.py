@@ -44,6 +44,12 @@ _SEQUENCES = (list, tuple, set, frozenset)
 _MAPPINGS = (dict, OrderedDict, defaultdict, MappingProxyType, BoundedAttributes)
 
 
+class CleanAttributes(dict[str, Any]):
+    """Attributes that are clean already and that nobody changes, so that nobody needs to look at them again."""
+
+    __slots__ = ("series_key",)
+
+
 def clean_value(value: Any, most_characters: int | None = None) -> Any:
     """Return the value with everything cut or named by its type that OTLP cannot carry or that is the host's to run."""
     kind = type(value)
@@ -122,13 +128,16 @@ def _clean_attribute_value(value: Any, max_string_value_length: int | None) -> A
         if not issubclass(kind, Mapping):
             return clean_value(value, max_string_value_length)
         value = dict(value)
-    most_characters = MOST_CHARACTERS if max_string_value_length is None else max_string_value_length
+    return cleaned(value, max_string_value_length)
+
+
+def cleaned(attributes: dict[Any, Any], most_characters: int | None = None) -> dict[str, Any]:
+    """Return attributes with their values cleaned, without those whose names are no text."""
+    most = MOST_CHARACTERS if most_characters is None else most_characters
     return {
         key: (
-            item
-            if type(item) is str and item.isascii() and len(item) <= most_characters
-            else clean_value(item, max_string_value_length)
+            item if type(item) is str and item.isascii() and len(item) <= most else clean_value(item, most_characters)
         )
-        for key, item in value.items()
+        for key, item in attributes.items()
         if type(key) is str and key
     }

@@ -121,7 +121,7 @@ class LookupProcessor(SpanProcessor):
     """
 
     def _on_ending(self, span: Span) -> None:
-        noted = span.__dict__.get(_NOTE)
+        noted = getattr(span, _NOTE, None)
         if noted is None:
             return
         hits, misses = noted

@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.utils import _SUPPRESS_INSTRUMENTATION_KEY_PL
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from otel_agent.attribute_values import CleanAttributes, cleaned
 from otel_agent.guard import guard
 from otel_agent.statements import read_statement
 
@@ -24,6 +25,8 @@ _KNOWN_STATEMENTS = 500
 _LONGEST_KNOWN = 4096
 # Seconds, as the semantic conventions advise for db.client.operation.duration.
 _DURATION_BUCKETS_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+
+_starting, _ending = guard("start the span of a statement"), guard("end the span of a statement")
 
 
 class Database(NamedTuple):
@@ -40,14 +43,18 @@ class Description(NamedTuple):
 
     operation: str
     span_name: str
-    attributes: dict[str, AttributeValue]
-    dimensions: dict[str, AttributeValue]
+    attributes: CleanAttributes
+    dimensions: CleanAttributes
 
 
 class StatementTracer:
-    """Makes the spans and the duration instrument of one database library, named by `scope`."""
+    """Makes the spans and the duration instrument of one database library, named by `scope`.
 
-    def __init__(self, scope: str) -> None:
+    What `is_leaf` runs nothing within its statements that is instrumented itself.
+    """
+
+    def __init__(self, scope: str, is_leaf: bool = False) -> None:
+        self.is_leaf = is_leaf
         stability = _semconv._OpenTelemetrySemanticConventionStability
         stability._initialize()  # type: ignore[no-untyped-call]  # the library left it unannotated
         signal = _semconv._OpenTelemetryStabilitySignalType
@@ -88,7 +95,8 @@ class StatementTracer:
             dimensions["db.namespace"] = database.name
         if statement.table:
             dimensions["db.collection.name"] = statement.table
-        return Description(statement.operation, statement.span_name, attributes, dimensions)
+        clean = CleanAttributes(cleaned(attributes)), CleanAttributes(cleaned(dimensions))
+        return Description(statement.operation, statement.span_name, *clean)
 
     def execution(self, text: str, database: Database) -> "Execution":
         """Return the execution of the statement `text`: enter it before the statement runs and exit it after."""
@@ -98,18 +106,18 @@ class StatementTracer:
 class Execution:
     """One execution of a statement; while it runs, no other instrumentation counts the same statement again."""
 
+    __slots__ = ("_context", "_database", "_dimensions", "_span", "_start_s", "_text", "_token", "_tracer")
+
     def __init__(self, tracer: StatementTracer, text: str, database: Database) -> None:
         self._tracer = tracer
         self._text = text
         self._database = database
         self._span: Span | None = None
         self._token: Token[context.Context] | None = None
-        self._start_s = 0.0
-        self._dimensions: dict[str, AttributeValue] = {}
 
     def __enter__(self) -> "Execution":
         """Start the span, unless a layer above has already counted this statement."""
-        with guard("start the span of a statement"):
+        with _starting:
             current = context.get_current()
             if not (current.get(_SUPPRESSED) or current.get(_SUPPRESSED_PLAIN)):
                 self._start(current)
@@ -119,7 +127,7 @@ class Execution:
         self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """End the span, with the error of the statement if it had one."""
-        with guard("end the span of a statement"):
+        with _ending:
             if self._token is not None:
                 context.detach(self._token)
                 self._token = None
@@ -128,18 +136,21 @@ class Execution:
                 self._span = None
 
     def _start(self, current: context.Context) -> None:
-        operation, name, attributes, self._dimensions = self._tracer.describe(self._text, self._database)
+        tracer = self._tracer
+        operation, name, attributes, self._dimensions = tracer.describe(self._text, self._database)
+        self._context = current
         if operation not in _NOISE:
-            self._span = self._tracer.tracer.start_span(name, current, SpanKind.CLIENT, attributes)
+            self._span = tracer.tracer.start_span(name, current, SpanKind.CLIENT, attributes)
+        if not tracer.is_leaf:
+            self._token = context.attach(context.set_value(_SUPPRESSED, True, current))
         self._start_s = time.perf_counter()
-        self._token = context.attach(context.set_value(_SUPPRESSED, True, current))
 
     def _end(self, span: Span, error: BaseException | None) -> None:
         duration_s, dimensions = time.perf_counter() - self._start_s, self._dimensions
         if error is not None:
-            dimensions = {**dimensions, "error.type": type(error).__qualname__}
+            dimensions = CleanAttributes(cleaned({**dimensions, "error.type": type(error).__qualname__}))
             span.set_attribute("error.type", type(error).__qualname__)
             span.record_exception(error)
             span.set_status(Status(StatusCode.ERROR, str(error)))
-        self._tracer.duration.record(duration_s, dimensions, trace.set_span_in_context(span))
+        self._tracer.duration.record(duration_s, dimensions, trace.set_span_in_context(span, self._context))
         span.end()

@@ -1,10 +1,14 @@
-"""Measurements as the SDK takes them, in half the time: it looks up anew at every one which series it belongs to.
+"""Measurements are taken down where they are made and added up later: the SDK looks their series up anew each time.
 
 Taken over are measurements whose attributes have been seen before on the same instrument; the SDK takes all others.
+They are added up before anybody reads them, before a fork, and when many wait.
 """
 
 import math
+import os
 import sys
+from _thread import allocate_lock
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,12 +17,21 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics._internal import instrument as sdk
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
+from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
+
+from otel_agent.attribute_values import CleanAttributes
+from otel_agent.background import BackgroundThread
 
 # The attribute of an instrument that holds the series known, by key.
 _KNOWN = "_spanwise_series"
 _MOST_KNOWN = 1_000
+# From so many that wait on, they are added up in the background; from so many more on, by whoever measures.
+_MANY, _TOO_MANY = 1_000, 20_000
+_IDLE_S = 3600.0
+# How long to wait for another who adds up: it could be a call of one's own that a signal has interrupted.
+_PATIENCE_S = 1.0
 # Hashing and comparing these runs none of the host's code.
 _PLAIN = frozenset({str, int, bool, float})
 
@@ -31,33 +44,52 @@ class _Series(NamedTuple):
     attributes: dict[str, Any]
     aggregates: tuple[Callable[[Any, bool], None], ...]
     storages: object
+    consumer: Any
+    instrument: Any
+
+
+# The measurements that wait: their series, amount, time and context.
+_waiting: deque[tuple[_Series, float, int, Context]] = deque()
+_adding_up = allocate_lock()
 
 
 def _key(attributes: Any) -> Key | None:
     """Return what tells these attributes from others; 1, 1.0 and True are equal, and yet they are not the same."""
     if not attributes:
         return (), ()
-    if type(attributes) is not dict:
+    kind = type(attributes)
+    if kind is CleanAttributes and hasattr(attributes, "series_key"):
+        known: Key = attributes.series_key
+        return known
+    if kind is not dict and kind is not CleanAttributes:
         return None
     types = tuple(map(type, attributes.values()))
-    return (tuple(attributes.items()), types) if _PLAIN.issuperset(types) else None
+    key = (tuple(attributes.items()), types) if _PLAIN.issuperset(types) else None
+    if kind is CleanAttributes:
+        attributes.series_key = key
+    return key
 
 
-def _measure(instrument: Any, amount: float, attributes: Any, context: Context | None) -> bool:
-    """Add a measurement to its series; False if the series is not known or the instrument is switched off."""
-    known, consumer = instrument.__dict__.get(_KNOWN), instrument._measurement_consumer
-    series = known.get(_key(attributes)) if known else None
-    if series is None or series.storages is not consumer._reader_storages or not instrument._is_enabled():
-        return False
-    time_ns, context = vars(sdk)["time_ns"](), get_current() if context is None else context
-    is_sampled = consumer._sdk_config.exemplar_filter.should_sample(amount, time_ns, series.attributes, context)
-    measurement: Any = object.__new__(Measurement)
-    measurement.__dict__.update(
-        value=amount, time_unix_nano=time_ns, instrument=instrument, context=context, attributes=series.attributes
-    )
-    for aggregate in series.aggregates:
-        aggregate(measurement, is_sampled)
-    return True
+def _lean(official: Callable[..., None], least: float) -> Callable[..., None]:
+    """Return what stands in for `record` or `add`, whose amounts must not be below `least`."""
+
+    def measure(self: Any, amount: float, attributes: Any = None, context: Context | None = None) -> None:
+        known = getattr(self, _KNOWN, None)
+        series = known.get(_key(attributes)) if known else None
+        if (
+            series is None
+            or series.storages is not series.consumer._reader_storages
+            or not least <= amount < math.inf
+            or not self._is_enabled()
+        ):
+            official(self, amount, attributes, context)
+            _learn(self, attributes, context)
+            return
+        _waiting.append((series, amount, vars(sdk)["time_ns"](), get_current() if context is None else context))
+        if len(_waiting) >= _MANY:
+            _relieve()
+
+    return measure
 
 
 def _learn(instrument: Any, attributes: Any, context: Context | None) -> None:
@@ -65,50 +97,105 @@ def _learn(instrument: Any, attributes: Any, context: Context | None) -> None:
     known, key = instrument.__dict__.setdefault(_KNOWN, {}), _key(attributes)
     if key is None or len(known) >= _MOST_KNOWN:
         return
-    storages = instrument._measurement_consumer._reader_storages
-    cleaned: Any = Measurement(0, 0, instrument, context or get_current(), attributes).attributes or {}
+    consumer = instrument._measurement_consumer
+    storages = consumer._reader_storages
+    clean: Any = Measurement(0, 0, instrument, context or get_current(), attributes).attributes or {}
     aggregates = []
     for storage in storages.values():
         for match in storage._get_or_init_view_instrument_match(instrument):
             kept = match._view._attribute_keys
-            own = cleaned if kept is None else {name: value for name, value in cleaned.items() if name in kept}
+            own = clean if kept is None else {name: value for name, value in clean.items() if name in kept}
             aggregation = match._attributes_aggregation.get(_hash_attributes(own))
             if aggregation is None:  # the SDK did not take it
                 return
             aggregates.append(aggregation.aggregate)
-    known[key] = _Series(dict(cleaned), tuple(aggregates), storages)
+    known[key] = _Series(dict(clean), tuple(aggregates), storages, consumer, instrument)
 
 
-def _lean(official: Callable[..., None], least: float) -> Callable[..., None]:
-    """Return what stands in for `record` or `add`, whose amounts must not be below `least`."""
+def add_up() -> None:
+    """Add up all that waits, as the SDK does; while another thread does it, wait for that."""
+    if _adding_up.acquire(timeout=_PATIENCE_S):
+        try:
+            _add_up()
+        finally:
+            _adding_up.release()
 
-    def measure(self: Any, amount: float, attributes: Any = None, context: Context | None = None) -> None:
-        if least <= amount < math.inf and _measure(self, amount, attributes, context):
-            return
-        official(self, amount, attributes, context)
-        _learn(self, attributes, context)
 
-    return measure
+def _add_up() -> None:
+    while _waiting:
+        series, amount, time_ns, context = _waiting.popleft()
+        is_sampled = series.consumer._sdk_config.exemplar_filter.should_sample(
+            amount, time_ns, series.attributes, context
+        )
+        measurement: Any = object.__new__(Measurement)
+        measurement.__dict__.update(
+            value=amount,
+            time_unix_nano=time_ns,
+            instrument=series.instrument,
+            context=context,
+            attributes=series.attributes,
+        )
+        for aggregate in series.aggregates:
+            aggregate(measurement, is_sampled)
+
+
+def _add_up_in_background(_is_last: bool) -> float:
+    add_up()
+    return _IDLE_S
+
+
+_thread = BackgroundThread("Measurements", _add_up_in_background, lambda: bool(_waiting), _IDLE_S)
+
+
+def _relieve() -> None:
+    """Have what waits added up; here only where the background cannot keep up, and nobody is at it already."""
+    _thread.start()
+    _thread.wake()
+    if len(_waiting) >= _TOO_MANY and _adding_up.acquire(blocking=False):
+        try:
+            _add_up()
+        finally:
+            _adding_up.release()
+
+
+def _collecting(official: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what stands in for `collect`: whoever reads finds everything added up."""
+
+    def collect(self: Any, *args: Any, **kwargs: Any) -> Any:
+        add_up()
+        return official(self, *args, **kwargs)
+
+    return collect
 
 
 def install() -> None:
     """Make all instruments measure in this way; AttributeError where those of the SDK are of another kind."""
-    methods: tuple[tuple[Any, str, float], ...] = (
-        (sdk.Histogram, "record", 0.0),
-        (sdk.Counter, "add", 0.0),
-        (sdk.UpDownCounter, "add", -sys.float_info.max),
+    replaced: tuple[tuple[Any, str, Callable[..., Callable[..., Any]]], ...] = (
+        (sdk.Histogram, "record", lambda official: _lean(official, 0.0)),
+        (sdk.Counter, "add", lambda official: _lean(official, 0.0)),
+        (sdk.UpDownCounter, "add", lambda official: _lean(official, -sys.float_info.max)),
+        (SynchronousMeasurementConsumer, "collect", _collecting),
     )
-    officials = [getattr(owner, name) for owner, name, _ in methods]
+    officials = [getattr(owner, name) for owner, name, _ in replaced]
     is_right = False
     try:
-        for (owner, name, least), official in zip(methods, officials, strict=True):
-            setattr(owner, name, _lean(official, least))
+        for (owner, name, lean), official in zip(replaced, officials, strict=True):
+            setattr(owner, name, lean(official))
         is_right = _is_right()
     finally:
-        for (owner, name, _), official in () if is_right else zip(methods, officials, strict=True):
+        for (owner, name, _), official in () if is_right else zip(replaced, officials, strict=True):
             setattr(owner, name, official)
     if not is_right:
         raise AttributeError("the SDK measures in another way")
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=add_up, after_in_child=_begin_anew)
+
+
+def _begin_anew() -> None:
+    """In a forked child nobody adds up any more, and what another thread has measured meanwhile is the parent's."""
+    global _adding_up  # noqa: PLW0603 - a lock that is held by a thread that the child does not have is of no use
+    _adding_up = allocate_lock()
+    _waiting.clear()
 
 
 def _is_right() -> bool:

@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.trace import TraceFlags
 
 from otel_agent import attribute_values, exception_text, real_time, remote_parent
 from otel_agent.export_queue import ExportQueue
@@ -57,7 +58,8 @@ class _SpanProcessor(_Queueing, SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span."""
-        if span.context and span.context.trace_flags.sampled:
+        context = span.context
+        if context and context.trace_flags & TraceFlags.SAMPLED:
             self._queue.put(span)
 
 

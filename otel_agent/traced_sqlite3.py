@@ -10,7 +10,7 @@ from typing import Any
 
 from otel_agent.database import Database, StatementTracer
 
-_tracer = StatementTracer("otel_agent.instrumentations.sqlite3")
+_tracer = StatementTracer("otel_agent.instrumentations.sqlite3", is_leaf=True)
 _FACTORY_POSITION = 5  # of sqlite3.connect's parameters
 
 

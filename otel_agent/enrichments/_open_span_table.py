@@ -36,8 +36,9 @@ class OpenSpanTable(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Strike it out."""
-        if span.context is not None:
-            self._entries.pop(span.context.span_id, None)
+        context = span._context
+        if context is not None:
+            self._entries.pop(context.span_id, None)
 
     def spans(self) -> list[tuple[Span, int]]:
         """Return the open spans and the ids of the threads they started in, those that started first coming first."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import SpanKind
@@ -13,14 +12,14 @@ from opentelemetry.trace import SpanKind
 from otel_agent.source_files import code_attributes, host_frame
 from otel_agent.span_watch import watch_spans
 
-_IS_DIRECT = hasattr(BoundedAttributes, "_setitem_locked")
-
 
 class CodeLocationProcessor(SpanProcessor):
     """Writes `code.*` on every CLIENT and PRODUCER span.
 
     It runs on each of them in the host's thread, so it does without a guard: nothing in it can raise.
     """
+
+    kinds = frozenset({SpanKind.CLIENT, SpanKind.PRODUCER})
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002
         """Look up the stack for the caller; the stack is gone when the span ends."""
@@ -35,14 +34,15 @@ class CodeLocationProcessor(SpanProcessor):
 def _write(span: Span, place: Mapping[str, str | int]) -> None:
     """Set the attributes past the SDK's inspection of values, which would cost more than all the rest.
 
-    Nobody else has seen the span yet, so no lock is needed; values of limited length take the ordinary way.
+    Nobody else has seen the span yet, so no lock is needed; where there are limits to heed, the SDK does it.
     """
     attributes: Any = span._attributes
-    if not _IS_DIRECT or attributes.max_value_len is not None or attributes.maxlen == 0:
+    values, most = getattr(attributes, "_dict", None), attributes.maxlen
+    has_room = most is None or (values is not None and len(values) + len(place) <= most)
+    if type(values) is dict and has_room and attributes.max_value_len is None:
+        values.update(place)
+    else:
         span.set_attributes(place)
-        return
-    for key, value in place.items():
-        attributes._setitem_locked(key, value)
 
 
 def _frame_beyond_greenlet() -> FrameType | None:

@@ -1,16 +1,20 @@
-"""Measurements in half the time."""
+"""Measurements that are taken down where they are made and added up later."""
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
 
 from otel_agent import lean_measurements
+from otel_agent.attribute_values import CleanAttributes
 
 
 @pytest.fixture
 def lean(monkeypatch):
     """Return a function that makes a counter of a provider measure in the lean way."""
+    collect = lean_measurements._collecting(SynchronousMeasurementConsumer.collect)
+    monkeypatch.setattr(SynchronousMeasurementConsumer, "collect", collect)
 
     def make(**settings):
         counter = MeterProvider(shutdown_on_exit=False, **settings).get_meter("a").create_counter("b")
@@ -69,3 +73,47 @@ def test_attributes_are_copied(lean):
     add(1, attributes)
 
     assert sorted(points(reader), key=str) == [({"a": "b"}, 2), ({"a": "c"}, 1)]
+
+
+def test_attributes_known_to_be_clean_are_looked_at_once(lean):
+    """Clean attributes count with others of the same content, and those of the same look but another type do not."""
+    reader = InMemoryMetricReader()
+    add, clean = lean(metric_readers=[reader]), CleanAttributes({"a": 1})
+    for attributes in (clean, {"a": 1}, clean, {"a": True}, clean):
+        add(1, attributes)
+
+    assert sorted(points(reader), key=str) == [({"a": 1}, 4), ({"a": True}, 1)]
+    assert clean.series_key == ((("a", 1),), (int,))
+
+
+def test_when_many_wait_they_are_added_up(lean, monkeypatch):
+    """Nobody has to read for the measurements that wait to stay within a bound; none is lost."""
+    monkeypatch.setattr(lean_measurements, "_MANY", 10)
+    monkeypatch.setattr(lean_measurements, "_TOO_MANY", 20)
+    reader = InMemoryMetricReader()
+    add, most = lean(metric_readers=[reader]), 0
+    for _ in range(500):
+        add(1)
+        most = max(most, len(lean_measurements._waiting))
+
+    assert most <= 20
+    assert points(reader) == [({}, 500)]
+
+
+def test_a_measurement_within_another_is_not_lost(lean, monkeypatch):
+    """What a signal handler or a finalizer measures while measurements are added up is added too, and nobody waits."""
+    reader = InMemoryMetricReader()
+    add = lean(metric_readers=[reader])
+    add(1)
+    original = lean_measurements._add_up
+
+    def interrupted():
+        monkeypatch.setattr(lean_measurements, "_add_up", original)
+        monkeypatch.setattr(lean_measurements, "_PATIENCE_S", 0.01)
+        add(1)
+        lean_measurements.add_up()
+        original()
+
+    monkeypatch.setattr(lean_measurements, "_add_up", interrupted)
+
+    assert points(reader) == [({}, 2)]

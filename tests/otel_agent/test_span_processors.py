@@ -1,6 +1,7 @@
 """Who is told of a span."""
 
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanKind
 
 from otel_agent.span_processors import ListeningProcessors
 
@@ -28,4 +29,27 @@ def test_each_is_told_what_it_listens_to_in_order():
     provider.get_tracer("a").start_span("b").end()
 
     assert told == [("starts", "b"), ("is ending", "b"), ("is ending", "b"), ("ends", "b"), ("ends", "b")]
-    assert len(processors._starts) == 1
+    assert [len(calls) for calls in processors.starts] == [1] * len(SpanKind)
+
+
+def test_a_processor_of_some_kinds_is_told_of_no_other():
+    """A processor with `kinds` hears of spans of these alone; a kind that is none counts as an internal one."""
+    told = []
+
+    class Clients(SpanProcessor):
+        kinds = frozenset({SpanKind.CLIENT})
+
+        def on_start(self, span, parent_context=None):
+            told.append(span.name)
+
+    class Internals(Clients):
+        kinds = frozenset({SpanKind.INTERNAL})
+
+    processors = ListeningProcessors()
+    for processor in (Clients(), Internals()):
+        processors.add_span_processor(processor)
+    tracer = TracerProvider(active_span_processor=processors).get_tracer("a")
+    for kind in (*SpanKind, None):
+        tracer.start_span(str(kind), kind=kind).end()
+
+    assert told == ["SpanKind.INTERNAL", "SpanKind.CLIENT", "None"]
