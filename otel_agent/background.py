@@ -6,8 +6,9 @@ wait for ever. So whatever a background thread shares with the host's is guarded
 """
 
 import os
+import time
 import weakref
-from _thread import LockType, allocate_lock, get_ident, start_new_thread
+from _thread import LockType, allocate_lock, get_ident, get_native_id, start_new_thread
 from collections.abc import Callable
 
 from otel_agent.forks import in_children
@@ -16,6 +17,12 @@ from otel_agent.guard import guard
 # Of the threads that run: what each is called, by its id.
 BACKGROUND_THREADS: dict[int, str] = {}
 in_children(BACKGROUND_THREADS.clear)
+
+# All that there are. They stand aside last of all that is done before a fork, for some of them may start just then.
+_all: "weakref.WeakSet[BackgroundThread]" = weakref.WeakSet()
+
+# How long a fork waits for a thread to stand aside.
+_STAND_ASIDE_S = 0.05
 
 # The threads of the SDK's own processors, if a host adds one, have names that begin so.
 SDK_THREAD_PREFIX = "Otel"
@@ -37,31 +44,32 @@ class BackgroundThread:
         self._first_wait_s = first_wait_s
         self._forget_thread()
         if hasattr(os, "register_at_fork"):
+            _all.add(self)
             myself = weakref.ref(self)
             os.register_at_fork(
-                before=lambda: _call(myself, BackgroundThread._stand_aside),
                 after_in_parent=lambda: _call(myself, BackgroundThread._come_back),
                 after_in_child=lambda: _call(myself, BackgroundThread._begin_anew),
             )
 
     def _forget_thread(self) -> None:
-        self._life: LockType | None = None  # held by the thread as long as it runs
+        self.life: LockType | None = None  # held by the thread as long as it runs; None while there is none
         # A bare lock as a semaphore: unlike threading.Event it may be set inside a signal handler or a finalizer.
         self._wake = allocate_lock()
         self._wake.acquire()
         self._is_working = False
         self._is_closing = False
+        self._native_id = 0
 
     def start(self) -> None:
         """Start the thread unless it runs."""
-        if self._life is None and not self._is_closing:
+        if self.life is None and not self._is_closing:
             life = allocate_lock()
             life.acquire()
-            self._life = life
+            self.life = life
             try:
                 start_new_thread(self._run, (life,))
             except RuntimeError:  # no more threads are to be had, or the interpreter is about to end
-                self._life = None
+                self.life = None
 
     def wake(self) -> None:
         """Make the thread call `step` now; it may be called anywhere, and costs next to nothing."""
@@ -80,12 +88,13 @@ class BackgroundThread:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the end that has begun, `timeout_s` at most."""
-        life = self._life
+        life = self.life
         if life is not None and life.acquire(timeout=timeout_s):
             life.release()
 
     def _run(self, life: LockType) -> None:
         BACKGROUND_THREADS[get_ident()] = self._name
+        self._native_id = get_native_id()
         try:
             self._live(life)
         finally:
@@ -94,9 +103,9 @@ class BackgroundThread:
 
     def _live(self, life: LockType) -> None:
         wait_s = self._first_wait_s
-        while self._life is life and not self._is_closing:
+        while self.life is life and not self._is_closing:
             self._wake.acquire(timeout=wait_s)
-            if self._life is not life:
+            if self.life is not life:
                 return
             wait_s = self._work(self._is_closing)
         if self._is_closing:
@@ -111,14 +120,21 @@ class BackgroundThread:
         return wait_s
 
     def _stand_aside(self) -> None:
-        life = self._life
+        life = self.life
         if life is not None and not self._is_working and not self._is_closing:
-            self._life = None
+            self.life = None
             self.wake()
-            life.acquire(timeout=0.05)
+            if life.acquire(timeout=_STAND_ASIDE_S):
+                self._wait_for_system()
+
+    def _wait_for_system(self) -> None:
+        """Wait until the system, too, has ended the thread, which is some microseconds later; Linux alone tells."""
+        task, end_s = f"/proc/self/task/{self._native_id}", time.monotonic() + _STAND_ASIDE_S
+        while os.access(task, os.F_OK) and time.monotonic() < end_s:  # to look gives up the interpreter's lock
+            pass
 
     def _come_back(self) -> None:
-        if self._life is None and self._is_needed():
+        if self.life is None and self._is_needed():
             self._wake.acquire(blocking=False)
             self.start()
 
@@ -133,3 +149,13 @@ def _call(reference: "weakref.ref[BackgroundThread]", method: Callable[[Backgrou
         target = reference()
         if target is not None:
             method(target)
+
+
+def _stand_all_aside() -> None:
+    for thread in tuple(_all):
+        with guard("keep the agent's threads across a fork"):
+            thread._stand_aside()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_stand_all_aside)

@@ -87,7 +87,6 @@ class CacheLookups:
             return
         self._is_observed = True
         in_children(self.forget)
-        watch_spans(LookupProcessor())
         meter = metrics.get_meter(__name__)
         for name, field, help_text in (
             ("cache.hit", "hits", "Lookups that found a value."),
@@ -106,6 +105,9 @@ def tell_span(hits: int, misses: int) -> None:
     notes = getattr(trace.get_current_span(), "__dict__", None)
     if notes is None:
         return
+    if not _processor.is_listening:
+        _processor.is_listening = True
+        watch_spans(_processor)
     noted = notes.get(_NOTE)
     if noted is None:
         notes[_NOTE] = [hits, misses]
@@ -117,8 +119,11 @@ def tell_span(hits: int, misses: int) -> None:
 class LookupProcessor(SpanProcessor):
     """Writes on a span that ends what it has looked up: `cache.hit` (was all of it there?), and counts if several keys.
 
-    Once per span, for setting an attribute costs ten times what noting a lookup does.
+    Once per span, for setting an attribute costs ten times what noting a lookup does. It begins to listen when the
+    first lookup is noted.
     """
+
+    is_listening = False
 
     def _on_ending(self, span: Span) -> None:
         noted = getattr(span, _NOTE, None)
@@ -137,6 +142,7 @@ class LookupProcessor(SpanProcessor):
 
 
 cache_lookups = CacheLookups()
+_processor = LookupProcessor()
 
 # (hits, misses) of one call, from its arguments, its reply, and what the calls of the same backend within it found.
 Outcome = tuple[int, int]

@@ -10,9 +10,11 @@ from opentelemetry import context, metrics, trace
 from opentelemetry.instrumentation import _semconv
 from opentelemetry.instrumentation.utils import _SUPPRESS_INSTRUMENTATION_KEY_PLAIN
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util.types import AttributeValue
 
 from otel_agent.attribute_values import CleanAttributes, cleaned
+from otel_agent.current_context import get_current
 from otel_agent.guard import guard
 from otel_agent.statements import read_statement
 
@@ -98,13 +100,12 @@ class StatementTracer:
         clean = CleanAttributes(cleaned(attributes)), CleanAttributes(cleaned(dimensions))
         return Description(statement.operation, statement.span_name, *clean)
 
-    def execution(self, text: str, database: Database) -> "Execution":
-        """Return the execution of the statement `text`: enter it before the statement runs and exit it after."""
-        return Execution(self, text, database)
-
 
 class Execution:
-    """One execution of a statement; while it runs, no other instrumentation counts the same statement again."""
+    """One execution of a statement: entered before it runs and exited after.
+
+    While it runs, no other instrumentation counts the same statement again.
+    """
 
     __slots__ = ("_context", "_database", "_dimensions", "_span", "_start_s", "_text", "_token", "_tracer")
 
@@ -118,7 +119,7 @@ class Execution:
     def __enter__(self) -> "Execution":
         """Start the span, unless a layer above has already counted this statement."""
         with _starting:
-            current = context.get_current()
+            current = get_current()
             if not (current.get(_SUPPRESSED) or current.get(_SUPPRESSED_PLAIN)):
                 self._start(current)
         return self
@@ -152,5 +153,5 @@ class Execution:
             span.set_attribute("error.type", type(error).__qualname__)
             span.record_exception(error)
             span.set_status(Status(StatusCode.ERROR, str(error)))
-        self._tracer.duration.record(duration_s, dimensions, trace.set_span_in_context(span, self._context))
+        self._tracer.duration.record(duration_s, dimensions, context.Context({**self._context, _SPAN_KEY: span}))
         span.end()

@@ -14,6 +14,8 @@ _LONGEST_OF_OTHERS = 380
 class DiagnosticsHandler(logging.Handler):
     """Writes one line per message, beginning with "spanwise:", to stderr; with `is_once`, no message twice."""
 
+    is_silent = False
+
     def __init__(self, is_once: bool) -> None:
         super().__init__()
         self._is_once = is_once
@@ -21,6 +23,8 @@ class DiagnosticsHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the first line of the message; a traceback follows it at the debug level alone."""
+        if self.is_silent:
+            return
         message = record.getMessage().partition("\n")[0]
         if not record.name.startswith("otel_agent"):
             message = message[:_LONGEST_OF_OTHERS]
@@ -46,6 +50,8 @@ def open_diagnostics(level: int | None) -> Iterator[None]:
     handler.setLevel(logging.WARNING if level is None else level)
     for name in LOGGER_NAMES:
         logger = logging.getLogger(name)
+        for earlier in [one for one in logger.handlers if isinstance(one, DiagnosticsHandler)]:
+            logger.removeHandler(earlier)
         logger.addHandler(handler)
         # A record about a failed export must reach neither the host's console nor, through OTLP, the next export.
         logger.propagate = False
@@ -54,3 +60,8 @@ def open_diagnostics(level: int | None) -> Iterator[None]:
     yield
     if level is None:
         handler.setLevel(_SILENT)
+
+
+def fall_silent() -> None:
+    """Say nothing from now on, at whatever level."""
+    DiagnosticsHandler.is_silent = True

@@ -47,7 +47,8 @@ class ExportQueue(Generic[Item]):
         """Add an item; when the queue is full, the oldest one is lost."""
         self._items.append(item)
         next(self._puts)
-        self._thread.start()
+        if self._thread.life is None:
+            self._thread.start()
         if len(self._items) >= self._batch_size and not self._failures:
             self._thread.wake()
 

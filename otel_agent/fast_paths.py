@@ -12,11 +12,13 @@ from otel_agent.imports import when_imported
 
 NAME = "fast_paths"
 # Modules with an `install()`, which raises one of _MISFITS where the version is another.
-_MODULES = ("lean_spans", "lean_measurements", "span_encoding")
+_MODULES = ("lean_spans", "lean_measurements", "span_encoding", "metric_encoding")
 # The same for packages that are imported only where they are needed: `install(package)`.
 _MODULES_OF_PACKAGES = {
     "opentelemetry.instrumentation.flask": "lean_flask",
     "opentelemetry.instrumentation.asgi": "lean_asgi",
+    "opentelemetry.instrumentation.fastapi": "lean_routes",
+    "opentelemetry.instrumentation.starlette": "lean_routes",
 }
 _MISFITS = (ImportError, AttributeError, TypeError, LookupError)
 

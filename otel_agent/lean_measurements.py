@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics._internal import instrument as sdk
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
@@ -23,6 +23,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otel_agent.attribute_values import CleanAttributes
 from otel_agent.background import BackgroundThread
+from otel_agent.current_context import get_current
 
 # The attribute of an instrument that holds the series known, by key.
 _KNOWN = "_spanwise_series"
@@ -74,13 +75,13 @@ def _lean(official: Callable[..., None], least: float) -> Callable[..., None]:
     """Return what stands in for `record` or `add`, whose amounts must not be below `least`."""
 
     def measure(self: Any, amount: float, attributes: Any = None, context: Context | None = None) -> None:
-        known = getattr(self, _KNOWN, None)
+        known, config = getattr(self, _KNOWN, None), self._meter_config
         series = known.get(_key(attributes)) if known else None
         if (
             series is None
             or series.storages is not series.consumer._reader_storages
             or not least <= amount < math.inf
-            or not self._is_enabled()
+            or not (config is None or config.is_enabled)
         ):
             official(self, amount, attributes, context)
             _learn(self, attributes, context)

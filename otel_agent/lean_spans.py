@@ -9,11 +9,9 @@ from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any, cast
 
-from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
-from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.sdk import trace as sdk
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Tracer
@@ -25,7 +23,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY
 
-from otel_agent.attribute_values import CleanAttributes, cleaned
+from otel_agent.attribute_values import CleanAttributes, clean_value, cleaned
+from otel_agent.current_context import get_current
 from otel_agent.span_processors import ListeningProcessors
 
 _UNSET = Status(StatusCode.UNSET)
@@ -33,6 +32,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SAMPLED_RANDOM = TraceFlags(TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID)
 _NO_TRACE_STATE = INVALID_SPAN.get_span_context().trace_state
 _NOTHING: Any = BoundedList(0)
+_PLAIN = frozenset({str, int, bool, float})
 # The attribute of a tracer that holds what all its spans have in common, and which of them are kept for certain.
 _PLAN = "_spanwise_plan"
 # What the SDK's own way to end a span uses; where it uses something else, it does something else.
@@ -44,7 +44,6 @@ _END_NAMES = {
 _new = object.__new__
 _new_tuple = tuple.__new__
 _official: Callable[..., Any] = Tracer.start_span
-_current: Callable[[], Context] = otel_context.get_current
 
 
 class LeanSpan(sdk._Span):
@@ -72,6 +71,20 @@ class LeanSpan(sdk._Span):
         if self._links is _NOTHING:
             vars(self).setdefault("_links", self._new_links([]))
         super()._add_link(link)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Set a plain value where no limit is to be heeded, and leave the others to the SDK."""
+        attributes = self._attributes
+        most, is_plain = attributes.maxlen, type(key) is str and key and type(value) in _PLAIN
+        if not is_plain or attributes.max_value_len is not None or (most is not None and len(attributes._dict) >= most):
+            super().set_attribute(key, value)
+            return
+        clean = clean_value(value)
+        with self._lock:
+            if self._end_time is not None:
+                sdk.logger.warning("Setting attribute on ended span.")
+                return
+            attributes._dict[key] = clean
 
     def end(self, end_time: int | None = None) -> None:
         """Tell the processors of the span itself, where the SDK tells them of a copy: nobody can change it any more."""
@@ -177,7 +190,7 @@ def start_span(  # noqa: PLR0913, PLR0917 - the SDK's signature
 ) -> trace.Span:
     """Stand in for the SDK's method."""
     plan = getattr(self, _PLAN, None) or self.__dict__.setdefault(_PLAN, _Plan(self))
-    above: Any = (_current() if context is None else context).get(_SPAN_KEY)
+    above: Any = (get_current() if context is None else context).get(_SPAN_KEY)
     parent = None if above is None else above._context if hasattr(type(above), "is_lean") else _context_of(above)
     is_usual = not links and type(kind) is SpanKind and self._is_enabled()
     kept = plan.bounded(attributes) if is_usual and plan.keeps(parent) else None
@@ -237,9 +250,6 @@ def _is_like(lean: Any, official: Any) -> bool:
 
 def install() -> None:
     """Make all tracers start their spans in this way; AttributeError where the SDK's spans are of another kind."""
-    global _current  # noqa: PLW0603 - spares two calls for each span
     if not _is_like_the_sdk():
         raise AttributeError("the SDK's spans have other fields")
-    if type(otel_context._RUNTIME_CONTEXT) is ContextVarsRuntimeContext:
-        _current = otel_context._RUNTIME_CONTEXT._current_context.get
     Tracer.start_span = start_span  # type: ignore[method-assign]

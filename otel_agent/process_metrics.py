@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import psutil
 from opentelemetry.metrics import Meter
@@ -29,7 +30,15 @@ def _process() -> psutil.Process:
     return _process_of(os.getpid())
 
 
-_cpu_times = read_together(lambda: _process().cpu_times())
+def _read_status() -> tuple[int, Any]:
+    """Return the number of threads and the context switches, which Linux tells in one file."""
+    process = _process()
+    with process.oneshot():
+        return process.num_threads(), process.num_ctx_switches()
+
+
+_cpu_times = read_together(os.times)
+_status = read_together(_read_status)
 _memory = read_together(lambda: _process().memory_info())
 
 
@@ -83,7 +92,7 @@ def _disk_io() -> Reading:
 
 
 def _context_switches() -> Reading:
-    switches = _process().num_ctx_switches()
+    _, switches = _status()
     return [
         (switches.voluntary, {"process.context_switch.type": "voluntary"}),
         (switches.involuntary, {"process.context_switch.type": "involuntary"}),
@@ -121,7 +130,7 @@ def _observe_process(meter: Meter) -> None:
     name = "process.memory.unique"
     help_text = "Physical memory that no other process shares (USS), read every 30 s."
     meter.create_observable_up_down_counter(name, [callback(name, _UniqueMemory())], "By", help_text)
-    level("process.thread.count", "{thread}", "Threads of the process.", lambda: _process().num_threads())
+    level("process.thread.count", "{thread}", "Threads of the process.", lambda: _status()[0])
     counter("process.context_switches", "{context_switch}", "Context switches.", _context_switches)
     if hasattr(psutil.Process, "num_fds"):
         level("process.unix.file_descriptor.count", "{file_descriptor}", "Open files.", lambda: _process().num_fds())

@@ -58,7 +58,7 @@ class _SpanProcessor(_Queueing, SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span."""
-        context = span.context
+        context = span._context
         if context and context.trace_flags & TraceFlags.SAMPLED:
             self._queue.put(span)
 

@@ -1,4 +1,7 @@
-"""A request has one caller: with two `traceparent` headers it begins a trace of its own, as the W3C says."""
+"""A request has one caller: with two `traceparent` headers it begins a trace of its own, as the W3C says.
+
+It has none where OTEL_PROPAGATORS is `none`: OpenTelemetry then makes `None` the current context, and requests fail.
+"""
 
 from types import ModuleType
 from typing import Any
@@ -33,6 +36,20 @@ class _OneCaller(Getter[Any]):
 def install() -> None:
     """Have callers looked for in this way, as soon as anybody looks for them."""
     when_imported("opentelemetry.trace.propagation.tracecontext", _replace_extract)
+    when_imported("opentelemetry.propagators.composite", _give_a_context)
+
+
+def _give_a_context(library: ModuleType) -> None:
+    propagator: Any = library.CompositePropagator
+    official = propagator.extract
+
+    def extract(
+        self: Any, carrier: Any, context: Context | None = None, getter: Getter[Any] = default_getter
+    ) -> Context:
+        extracted: Context | None = official(self, carrier, context, getter)
+        return Context() if extracted is None else extracted
+
+    propagator.extract = extract
 
 
 def _replace_extract(library: ModuleType) -> None:

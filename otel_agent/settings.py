@@ -13,6 +13,7 @@ LOG_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warn": logging.WARN
 
 # Not a setting: what an instrumented process leaves for its children.
 _PROCESS_TREE = "SPANWISE_PROCESS_TREE"
+_left_tree: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Settings:
     disabled_instrumentations: frozenset[str]
     has_credential_provider: bool
     has_log_variables: bool
+    has_metrics: bool
     span_batches: BatchSettings
     log_batches: BatchSettings
     metric_interval_s: float
@@ -233,6 +235,7 @@ def read(environment: Mapping[str, str]) -> Settings:
             for name in environment
         ),
         has_log_variables=any(name.startswith("OTEL_PYTHON_LOG") for name in environment),
+        has_metrics=environment["OTEL_METRICS_EXPORTER"].strip() != "none",
         span_batches=_batches(environment, "BSP"),
         log_batches=_batches(environment, "BLRP"),
         metric_interval_s=whole_number(environment["OTEL_METRIC_EXPORT_INTERVAL"]) / 1000,
@@ -307,10 +310,19 @@ def process_tree() -> tuple[int, bool]:
     """
     text = os.environ.get(_PROCESS_TREE, "")
     if text.isdecimal() and len(text) < 20 and int(text) < 2**62:
-        return int(text), False
+        is_founder = [int(text)] == _left_tree
+        _left_tree.clear()
+        return int(text), is_founder
     number = int.from_bytes(os.urandom(8), "big") >> 2
     os.environ[_PROCESS_TREE] = str(number)
     return number, True
+
+
+def leave_process_tree() -> None:
+    """Leave the number for children now; whoever asks for it first in this process is still its founder."""
+    number, is_founder = process_tree()
+    if is_founder:
+        _left_tree.append(number)
 
 
 def temporary_directory() -> Path:

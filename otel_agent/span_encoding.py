@@ -1,52 +1,40 @@
 """Spans as the bytes of an OTLP request, written directly.
 
 The official encoder makes a protobuf object of every attribute, which costs ten times as much. What is rare is left to
-it: events, links, values that are lists or mappings, resources and scopes.
+it: events and links.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.common._internal import (
-    _encode_instrumentation_scope,
-    _encode_resource,
-    _encode_value,
-    trace_encoder,
-)
+from opentelemetry.exporter.otlp.proto.common._internal import trace_encoder
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import INVALID_SPAN, StatusCode
 
 from otel_agent.guard import guard
+from otel_agent.otlp_fields import (
+    EncodedRequest,
+    KnownAttributes,
+    KnownFields,
+    field,
+    varint,
+    with_resource,
+    with_scope,
+)
 
-# Spans repeat most of their attributes: these are encoded once, as long as they are short and not too many.
-_MOST_KNOWN = 1_000
-_LONGEST_KNOWN = 500
-
-# Tags: the number of a field, and how its value is written. In attributes of a span the first byte is that of the span.
+# Tags: the number of a field, and how its value is written.
 _TIMES = Struct("<BQBQ").pack
-_DOUBLE = Struct("<Bd").pack
 _KINDS = tuple(bytes((0x30, number)) for number in range(1, 6))
 _NO_STATUS = b"\x7a\x00"
 _LOCAL_PARENT = b"\x85\x01\x00\x01\x00\x00"
 _REMOTE_PARENT = b"\x85\x01\x00\x03\x00\x00"
-_SHORT_LENGTHS = tuple(bytes((length,)) for length in range(128))
 
-_known: dict[tuple[str, str], bytes] = {}
+_NO_TRACE_STATE = INVALID_SPAN.get_span_context().trace_state
 
-
-class EncodedSpans:
-    """What the exporter asks the protobuf object of a request for."""
-
-    def __init__(self, encoded: bytes) -> None:
-        self._encoded = encoded
-
-    def SerializePartialToString(self) -> bytes:  # noqa: N802 - protobuf's name
-        """Return the request."""
-        return self._encoded
-
-    SerializeToString = SerializePartialToString
+_names = KnownFields(0x2A)
+_attributes = KnownAttributes(0x4A)
 
 
 def install() -> None:
@@ -55,7 +43,7 @@ def install() -> None:
 
     def encode(spans: Sequence[ReadableSpan]) -> Any:
         with guard("encode spans directly"):
-            return EncodedSpans(encode_spans(spans))
+            return EncodedRequest(encode_spans(spans))
         return official(spans)
 
     trace_exporter.encode_spans = encode  # type: ignore[attr-defined, assignment]
@@ -65,80 +53,53 @@ def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
     """Encode an ExportTraceServiceRequest of spans that have ended."""
     resources: dict[int, tuple[Any, dict[int, tuple[Any, list[bytes]]]]] = {}
     for span in spans:
-        scopes = resources.setdefault(id(span.resource), (span.resource, {}))[1]
-        scope = span.instrumentation_scope
-        scopes.setdefault(id(scope), (scope, []))[1].append(_field(b"\x12", _span(span)))
-    return b"".join(_field(b"\x0a", _resource_spans(*resource)) for resource in resources.values())
-
-
-def _resource_spans(resource: Any, scopes: dict[int, tuple[Any, list[bytes]]]) -> bytes:
-    parts = [_field(b"\x0a", _encode_resource(resource).SerializePartialToString())]
-    for scope, spans in scopes.values():
-        encoded = _field(b"\x0a", _encode_instrumentation_scope(scope).SerializePartialToString()) + b"".join(spans)
-        parts.append(_field(b"\x12", encoded + _schema_url(scope)))
-    return b"".join(parts) + _schema_url(resource)
-
-
-def _schema_url(owner: Any) -> bytes:
-    url = owner.schema_url if owner else None
-    return _field(b"\x1a", url.encode()) if url else b""
+        resource, scope = span._resource, span._instrumentation_scope
+        scopes = resources.get(id(resource)) or resources.setdefault(id(resource), (resource, {}))
+        encoded = scopes[1].get(id(scope)) or scopes[1].setdefault(id(scope), (scope, []))
+        encoded[1].append(field(b"\x12", _span(span)))
+    return b"".join(
+        with_resource(resource, b"".join(with_scope(scope, b"".join(encoded)) for scope, encoded in scopes.values()))
+        for resource, scopes in resources.values()
+    )
 
 
 def _span(span: ReadableSpan) -> bytes:
-    context: Any = span.context
-    parent, state = span.parent, context.trace_state
-    parts = [b"\x0a\x10", context.trace_id.to_bytes(16, "big"), b"\x12\x08", context.span_id.to_bytes(8, "big")]
-    if state:
-        parts.append(_field(b"\x1a", ",".join(f"{key}={value}" for key, value in state.items()).encode()))
+    context: Any = span._context
+    parent: Any = span._parent
+    attributes: Any = span._attributes
+    status = span._status
+    parts = [b"\x0a\x10", context[0].to_bytes(16, "big"), b"\x12\x08", context[1].to_bytes(8, "big")]
+    if context[4] is not _NO_TRACE_STATE:
+        parts.append(_trace_state(context[4]))
     if parent:
-        parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
+        parts += (b"\x22\x08", parent[1].to_bytes(8, "big"))
     parts += (
-        _field(b"\x2a", span.name.encode()),
-        _KINDS[span.kind.value],
-        _TIMES(0x39, span.start_time or 0, 0x41, span.end_time or 0),
+        _names[span._name],
+        _KINDS[span._kind._value_],
+        _TIMES(0x39, span._start_time or 0, 0x41, span._end_time or 0),
+        *_attributes.of(attributes),
     )
-    _add_attributes(parts, span)
-    if span._events or span._links or span.dropped_events or span.dropped_links or span.dropped_attributes:
+    if _has_rare_parts(span._events, span._links, attributes):
         _add_rare_parts(parts, span)
-    is_plain = span.status.status_code is StatusCode.UNSET and not span.status.description
-    parts.append(_NO_STATUS if is_plain else _message(b"\x7a", trace_encoder._encode_status(span.status)))
-    parts.append(_REMOTE_PARENT if parent and parent.is_remote else _LOCAL_PARENT)
+    is_plain = status._status_code is StatusCode.UNSET and not status._description
+    parts.append(_NO_STATUS if is_plain else _message(b"\x7a", trace_encoder._encode_status(status)))
+    parts.append(_REMOTE_PARENT if parent and parent[2] else _LOCAL_PARENT)
     return b"".join(parts)
 
 
-def _add_attributes(parts: list[bytes], span: ReadableSpan) -> None:
-    attributes: Any = span._attributes
-    values: Any = getattr(attributes, "_dict", attributes)
-    for key, value in (values or {}).items():
-        known = _known.get((key, value)) if type(value) is str else None
-        parts.append(_attribute(key, value) if known is None else known)
+def _trace_state(state: Any) -> bytes:
+    return field(b"\x1a", ",".join(f"{key}={value}" for key, value in state.items()).encode()) if state else b""
 
 
-def _attribute(key: str, value: Any) -> bytes:
-    try:
-        name, encoded = key.encode(), _value(value)
-    except UnicodeEncodeError:  # a key may be anything
-        return b""
-    field = _field(b"\x4a", _field(b"\x0a", name) + _field(b"\x12", encoded))
-    if type(value) is str and len(field) <= _LONGEST_KNOWN:
-        if len(_known) >= _MOST_KNOWN:
-            _known.clear()
-        _known[key, value] = field
-    return field
-
-
-def _value(value: Any) -> bytes:
-    kind = type(value)
-    if kind is str:
-        return _field(b"\x0a", value.encode())
-    if kind is bool:
-        return b"\x10\x01" if value else b"\x10\x00"
-    if kind is int:
-        return b"\x18" + _varint(value & 0xFFFF_FFFF_FFFF_FFFF)
-    if kind is float:
-        return _DOUBLE(0x21, value)
-    encoded: bytes = _encode_value(value).SerializePartialToString()
-    return encoded
+def _has_rare_parts(events: Any, links: Any, attributes: Any) -> bool:
+    """Tell whether there are events or links, or something has been dropped."""
+    return bool(
+        getattr(events, "_dq", events)
+        or getattr(links, "_dq", links)
+        or getattr(attributes, "dropped", 0)
+        or getattr(events, "dropped", 0)
+        or getattr(links, "dropped", 0)
+    )
 
 
 def _add_rare_parts(parts: list[bytes], span: ReadableSpan) -> None:
@@ -150,22 +111,8 @@ def _add_rare_parts(parts: list[bytes], span: ReadableSpan) -> None:
         (b"\x70", span.dropped_links),
     ):
         if dropped:
-            parts.append(tag + _varint(dropped))
+            parts.append(tag + varint(dropped))
 
 
 def _message(tag: bytes, message: Any) -> bytes:
-    return _field(tag, message.SerializePartialToString())
-
-
-def _field(tag: bytes, content: bytes) -> bytes:
-    length = len(content)
-    return tag + (_SHORT_LENGTHS[length] if length < 128 else _varint(length)) + content
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 127:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    return field(tag, message.SerializePartialToString())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
-from otel_agent.database import Database, StatementTracer
+from otel_agent.database import Database, Execution, StatementTracer
 
 _tracer = StatementTracer("otel_agent.instrumentations.sqlite3", is_leaf=True)
 _FACTORY_POSITION = 5  # of sqlite3.connect's parameters
@@ -19,17 +19,17 @@ class TracedCursor(sqlite3.Cursor):
 
     def execute(self, sql: str, *args: Any) -> Any:
         """Execute as sqlite3.Cursor does."""
-        with _tracer.execution(sql, _database_of(self)):
+        with Execution(_tracer, sql, _database_of(self)):
             return super().execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> Any:
         """Execute as sqlite3.Cursor does; all parameter sets are one span."""
-        with _tracer.execution(sql, _database_of(self)):
+        with Execution(_tracer, sql, _database_of(self)):
             return super().executemany(sql, *args)
 
     def executescript(self, sql_script: str) -> Any:
         """Execute as sqlite3.Cursor does; the whole script is one span."""
-        with _tracer.execution(sql_script, _database_of(self)):
+        with Execution(_tracer, sql_script, _database_of(self)):
             return super().executescript(sql_script)
 
 
@@ -48,7 +48,7 @@ class TracedConnection(sqlite3.Connection):
 
     def execute(self, *args: Any) -> Any:
         """Execute on a new cursor, as the shortcut of sqlite3.Connection does without asking `cursor`."""
-        return self.cursor().execute(*args)
+        return super().cursor(TracedCursor).execute(*args)
 
     def executemany(self, *args: Any) -> Any:
         """Execute on a new cursor, as `execute` does."""

@@ -6,15 +6,17 @@ It does not use requests: that costs a script that never needs it a tenth of a s
 import encodings.idna  # noqa: F401 - see below
 import http.client
 import ipaddress
+import re
 import ssl
 import time
 from _thread import allocate_lock
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
 from io import BufferedReader, RawIOBase
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
@@ -31,6 +33,14 @@ _DEFAULT_TIMEOUT_S = 10.0
 _LONGEST_RETRY_S = 30
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _REDIRECTS = range(300, 400)
+_CLOSED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
+
+# An answer that says that all is well: status, reason and header fields.
+_PLAIN_ANSWER = re.compile(rb"HTTP/1\.1 (2\d\d) ?([^\r\n]*)((?:\r\n[^\r\n]+)*)\r\n\r\n")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*(?:\r\n|$)")
+_USUAL_RESPONSE_BYTES = 16 * 1024
+# Who writes these itself has the official way for every request.
+_OWN_LENGTH = frozenset({"content-length", "transfer-encoding"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,8 @@ class HttpTransport(BaseHTTPTransport):
 
     def _forget_connection(self) -> None:
         # Not closed: in a forked child it is the parent's, and a TLS goodbye would end it for both.
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection: _Connection | _TlsConnection | None = None
+        self._head: _Head | None = None  # of the last request that went through it
         self._proxy: SplitResult | None = None  # that it leads through
         self._lock = allocate_lock()
 
@@ -95,7 +106,7 @@ class HttpTransport(BaseHTTPTransport):
         with self._lock:
             is_kept = self._connection is not None
             result = self._try(method, url, headers or {}, data, deadline_s)
-            if is_kept and isinstance(result.error, ConnectionError):  # the collector had closed it in the meantime
+            if is_kept and isinstance(result.error, _CLOSED):  # by the collector, in the meantime
                 result = self._try(method, url, headers or {}, data, deadline_s)
         return result
 
@@ -121,6 +132,9 @@ class HttpTransport(BaseHTTPTransport):
     def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, deadline_s: float
     ) -> HttpResult:
+        sock = None if self._connection is None else self._connection.sock
+        if sock is not None and data is not None and self._head is not None and self._head.fits(method, url, headers):
+            return self._exchange_again(sock, self._head, data, deadline_s)
         parts = urlsplit(url)
         if self._connection is None:
             self._proxy = _proxy_of(parts)
@@ -130,15 +144,35 @@ class HttpTransport(BaseHTTPTransport):
         if connection.sock is not None:
             connection.sock.settimeout(connection.timeout)
         connection.set_debuglevel(0)  # a host that debugs its own would find ours on its stdout
-        connection.response_class = partial(_BoundedResponse, deadline_s)  # type: ignore[assignment]
+        connection.response_class = partial(_BoundedResponse, deadline_s, b"")  # type: ignore[assignment]
         target = url if self._proxy is not None and parts.scheme == "http" else _target(parts)
+        connection.sent_head = None
         connection.request(method, target, data, {"Accept-Encoding": "identity", **headers})
-        response = connection.getresponse()
+        self._head = _head_of(connection.sent_head, method, url, headers, data)
+        return self._result_of(connection.getresponse())
+
+    def _exchange_again(self, sock: Any, head: "_Head", data: bytes, deadline_s: float) -> HttpResult:
+        """Send what is like the last request but for its data, in one piece, and read an answer that comes so too."""
+        sock.settimeout(_left_s(deadline_s))
+        sock.sendall(b"%b%d%b%b" % (head.before_length, len(data), head.after_length, data))
+        sock.settimeout(_left_s(deadline_s))
+        received: bytes = sock.recv(_USUAL_RESPONSE_BYTES)
+        if not received:
+            raise http.client.RemoteDisconnected("the collector has closed the connection")
+        if (answer := _PLAIN_ANSWER.match(received)) and _is_whole(answer[3].lower(), len(received) - answer.end()):
+            return HttpResult(int(answer[1]), answer[2].decode("latin-1"))
+        with closing(_BoundedResponse(deadline_s, received, sock, method=head.method)) as response:
+            response.begin()
+            return self._result_of(response)
+
+    def _result_of(self, response: http.client.HTTPResponse) -> HttpResult:
         if response.status in _REDIRECTS:
             raise ValueError(f"the collector redirects to {response.headers.get('location', '')[:200]!r}")
         try:
             response.read()
         except (OSError, http.client.HTTPException):  # the status has been said; only the connection is spent
+            self._drop_connection()
+        if response.will_close:
             self._drop_connection()
         if response.status in _RETRYABLE:
             self.retry_after_s = _seconds(response.headers.get("retry-after"))
@@ -151,11 +185,61 @@ class HttpTransport(BaseHTTPTransport):
             self._connection = None
 
 
-class _BoundedReader(RawIOBase):
-    """Reads a socket until a moment and a size: a socket's own timeout starts again with every byte."""
+class _HeadKept(http.client.HTTPConnection):
+    """Keeps the head of a request as it was sent: the first that is sent since `sent_head` was set to None."""
 
-    def __init__(self, sock: Any, deadline_s: float) -> None:
+    sent_head: bytes | None = None
+
+    def send(self, data: Any) -> None:
+        if self.sent_head is None:
+            self.sent_head = bytes(data)
+        super().send(data)
+
+
+class _Connection(_HeadKept):
+    pass
+
+
+class _TlsConnection(_HeadKept, http.client.HTTPSConnection):
+    pass
+
+
+class _Head(NamedTuple):
+    """The head of a request, which says the length of its data in between; the next one differs in that alone."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    before_length: bytes
+    after_length: bytes
+
+    def fits(self, method: str, url: str, headers: Mapping[str, str]) -> bool:
+        return self.method == method and self.url == url and self.headers == headers
+
+
+def _head_of(sent: bytes | None, method: str, url: str, headers: Mapping[str, str], data: bytes | None) -> _Head | None:
+    if not sent or data is None or any(name.lower() in _OWN_LENGTH for name in headers):
+        return None
+    before, mark, after = sent.partition(b"\r\nContent-Length: %d\r\n" % len(data))
+    return _Head(method, url, dict(headers), before + b"\r\nContent-Length: ", b"\r\n" + after) if mark else None
+
+
+def _is_whole(fields: bytes, body_bytes: int) -> bool:
+    """Tell whether an answer with these header fields, in lower case, ends here and leaves the connection open."""
+    length = _LENGTH.search(fields)
+    is_plain = length is not None and b"transfer-encoding" not in fields and b"close" not in fields
+    return is_plain and length is not None and int(length[1]) == body_bytes
+
+
+class _BoundedReader(RawIOBase):
+    """Reads a socket until a moment and a size: a socket's own timeout starts again with every byte.
+
+    `received` has already been read from it.
+    """
+
+    def __init__(self, sock: Any, deadline_s: float, received: bytes) -> None:
         self._sock = sock
+        self._received = received
         self._raw = sock.makefile("rb", buffering=0)
         self._deadline_s = deadline_s
         self._left_bytes = _MOST_RESPONSE_BYTES
@@ -166,8 +250,13 @@ class _BoundedReader(RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         if self._left_bytes <= 0:
             raise http.client.HTTPException("the answer is longer than 4 MiB")
-        self._sock.settimeout(_left_s(self._deadline_s))
-        count: int | None = self._raw.readinto(memoryview(buffer)[: self._left_bytes])
+        count: int | None = min(len(self._received), len(buffer))
+        if count:
+            buffer[:count] = self._received[:count]
+            self._received = self._received[count:]
+        else:
+            self._sock.settimeout(_left_s(self._deadline_s))
+            count = self._raw.readinto(memoryview(buffer)[: self._left_bytes])
         self._left_bytes -= count or 0
         return count
 
@@ -177,10 +266,10 @@ class _BoundedReader(RawIOBase):
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    def __init__(self, deadline_s: float, sock: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, deadline_s: float, received: bytes, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
-        self.fp = BufferedReader(_BoundedReader(sock, deadline_s))
+        self.fp = BufferedReader(_BoundedReader(sock, deadline_s, received))
 
 
 def _left_s(deadline_s: float) -> float:
@@ -222,13 +311,13 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _connect(parts: SplitResult, proxy: SplitResult | None, tls: Tls) -> http.client.HTTPConnection:
+def _connect(parts: SplitResult, proxy: SplitResult | None, tls: Tls) -> _Connection | _TlsConnection:
     next_hop = proxy or parts
     if not next_hop.hostname:
         raise ValueError(f"{next_hop.geturl()[:200]!r} names no host")
     if parts.scheme != "https":
-        return http.client.HTTPConnection(next_hop.hostname, next_hop.port)
-    connection = http.client.HTTPSConnection(next_hop.hostname, next_hop.port, context=tls.context())
+        return _Connection(next_hop.hostname, next_hop.port)
+    connection = _TlsConnection(next_hop.hostname, next_hop.port, context=tls.context())
     if proxy is not None and parts.hostname:
         connection.set_tunnel(parts.hostname, parts.port)
     return connection

@@ -33,11 +33,11 @@ def _start_agent():  # type: () -> None
         sys.modules["otel_agent"] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules["otel_agent"])
     try:
-        from otel_agent.boot import boot
+        from otel_agent.boot import boot_when_used
     except ModuleNotFoundError:
         _say("the app has a package otel_agent of its own")
         return
-    boot()
+    boot_when_used()
 
 
 def _run_hidden_sitecustomize():  # type: () -> None

@@ -1,9 +1,11 @@
 """What the agent sees beyond the instrumentations: one module per enrichment, listed in ENRICHMENTS.
 
 Each has `start()`, which is called once the providers are installed and before any library is instrumented, or when the
-host imports what the enrichment waits for. What costs something waits in it until it is needed.
+host imports what the enrichment waits for; for those of AT_ONCE, when the process begins. What costs something waits in
+it until it is needed.
 """
 
+from collections.abc import Collection
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -23,11 +25,14 @@ ENRICHMENTS = {
     "termination": "",
 }
 
+# Those that have to start in the main thread; the others may have to do with any.
+AT_ONCE = {"termination"}
 
-def start_enrichments(disabled: frozenset[str]) -> None:
-    """Start every enrichment that is not switched off."""
+
+def start_enrichments(disabled: frozenset[str], names: Collection[str]) -> None:
+    """Start those of the enrichments in `names` that are not switched off."""
     for name, library in ENRICHMENTS.items():
-        if disabled & {name, "*"}:
+        if name not in names or disabled & {name, "*"}:
             continue
         if library:
             when_imported(library, partial(_start, name))

@@ -1,6 +1,7 @@
 """The spans of this process that have started and not ended, and in which thread each has started."""
 
 from threading import get_ident
+from typing import Any
 from weakref import ref
 
 from opentelemetry.context import Context
@@ -9,6 +10,9 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from otel_agent.enrichments._worker import Worker
 from otel_agent.forks import in_children
 from otel_agent.span_watch import watch_spans
+
+# Where in a SpanContext, which is a tuple.
+_SPAN_ID = 1
 
 
 class OpenSpanTable(SpanProcessor):
@@ -29,16 +33,17 @@ class OpenSpanTable(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the SDK's name
         """Take the span down."""
-        self._entries[span.context.span_id] = ref(span), get_ident()
+        context: Any = span._context
+        self._entries[context[_SPAN_ID]] = ref(span), get_ident()
         for worker in self._workers:
             if worker.is_idle:
                 worker.wake()
 
     def on_end(self, span: ReadableSpan) -> None:
         """Strike it out."""
-        context = span._context
+        context: Any = span._context
         if context is not None:
-            self._entries.pop(context.span_id, None)
+            self._entries.pop(context[_SPAN_ID], None)
 
     def spans(self) -> list[tuple[Span, int]]:
         """Return the open spans and the ids of the threads they started in, those that started first coming first."""

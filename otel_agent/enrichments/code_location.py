@@ -1,9 +1,8 @@
 """Code location: the file, line and function of the host's code that queries a database, calls or sends a message."""
 
 import sys
-from collections.abc import Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span, SpanProcessor
@@ -27,22 +26,17 @@ class CodeLocationProcessor(SpanProcessor):
         if kind is not SpanKind.CLIENT and kind is not SpanKind.PRODUCER:
             return
         frame = host_frame(sys._getframe(1)) or host_frame(_frame_beyond_greenlet())
-        if frame is not None:
-            _write(span, code_attributes(frame))
-
-
-def _write(span: Span, place: Mapping[str, str | int]) -> None:
-    """Set the attributes past the SDK's inspection of values, which would cost more than all the rest.
-
-    Nobody else has seen the span yet, so no lock is needed; where there are limits to heed, the SDK does it.
-    """
-    attributes: Any = span._attributes
-    values, most = getattr(attributes, "_dict", None), attributes.maxlen
-    has_room = most is None or (values is not None and len(values) + len(place) <= most)
-    if type(values) is dict and has_room and attributes.max_value_len is None:
-        values.update(place)
-    else:
-        span.set_attributes(place)
+        if frame is None:
+            return
+        place, attributes = code_attributes(frame), cast("Any", span._attributes)
+        values, most = getattr(attributes, "_dict", None), attributes.maxlen
+        has_room = most is None or (values is not None and len(values) + len(place) <= most)
+        # Written past the SDK's inspection of values, which would cost more than all the rest, unless there are limits
+        # to heed. Nobody else has seen the span yet, so no lock is needed.
+        if type(values) is dict and has_room and attributes.max_value_len is None:
+            values.update(place)
+        else:
+            span.set_attributes(place)
 
 
 def _frame_beyond_greenlet() -> FrameType | None:

@@ -51,13 +51,14 @@ class _Heartbeat:
     def __init__(self, loop: asyncio.AbstractEventLoop, watchdog: "Watchdog", lag: metrics.Histogram) -> None:
         self.loop, self.thread_id, self._watchdog, self._lag = loop, get_ident(), watchdog, lag
         self.beats = 0
+        self._context = Context()
         self._named: set[tuple[CodeType, int | None]] = set()
         self._schedule(_BEAT_S)
 
     def _schedule(self, pause_s: float) -> None:
         self.is_slow = pause_s > _BEAT_S
         self.due_s = time.monotonic() + pause_s
-        self._timer = self.loop.call_later(pause_s, self._beat, context=Context())
+        self._timer = self.loop.call_later(pause_s, self._beat, context=self._context)
         self._watchdog.watch(self)
 
     def _beat(self) -> None:

@@ -1,11 +1,13 @@
 """Memory: how much each endpoint adds to the process, and where the memory of a leak is allocated."""
 
 import os
-import threading
+import sys
 import time
+from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
@@ -21,9 +23,15 @@ from otel_agent.readings import Reading, callback
 from otel_agent.settings import process_settings
 from otel_agent.span_watch import watch_spans
 
+if sys.platform != "win32":
+    from resource import RUSAGE_SELF, getrusage
+
+_SERVER, _CONSUMER = SpanKind.SERVER, SpanKind.CONSUMER
 _MAX_ENDPOINTS = 200
 _UNREADABLE = (OSError, ValueError, ImportError)
 _OTHER = "other"
+# Nobody but the requests' own threads adds much between two that follow each other so closely.
+_SOON_NS = 5_000_000
 # How long the allocations are traced after the agent's own verdict.
 _VERDICT_WINDOW_S = 60.0
 
@@ -76,20 +84,47 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if _HAS_STATM else 0
 _statm = _Statm()
 
 
+class _Resident:
+    """The resident size, and a figure that it is not above, which is cheaper and never gives up the interpreter's lock.
+
+    A process grows by page faults alone. Where none has happened, the size that was last read is an upper bound.
+    """
+
+    def __init__(self) -> None:
+        self._bytes, self._faults = 0, -1
+
+    def read(self) -> int:
+        """Read it."""
+        self._bytes = resident_bytes()
+        return self._bytes
+
+    def read_bound(self) -> int:
+        """Return the last reading where the process cannot have grown since, else read it."""
+        faults = _page_faults()
+        if faults == self._faults and faults:
+            return self._bytes
+        self._faults = faults
+        return self.read()
+
+
+def _page_faults() -> int:
+    """Return how many there have been, 0 where that is not known, as in some sandboxes."""
+    if sys.platform == "win32" or not _HAS_STATM:
+        return 0
+    usage = getrusage(RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt
+
+
+# How large the process is: resident and traced bytes, the latter 0 outside of windows.
+_Size = tuple[int, int]
+
+
 @dataclass
-class Bytes:
-    """How large the process is, or by how much it has grown; `traced` is 0 outside of windows."""
+class _Growth:
+    """What an endpoint has added, in bytes."""
 
     resident: int = 0
     traced: int = 0
-
-    def growth_since(self, start: "Bytes", now: "Bytes") -> "Bytes":
-        """Return what is left of the growth between `start` and this reading in a later one."""
-        is_traced = start.traced and self.traced and now.traced
-        return Bytes(
-            min(self.resident, now.resident) - start.resident,
-            min(self.traced, now.traced) - start.traced if is_traced else 0,
-        )
 
 
 class EndpointGrowth(SpanProcessor):
@@ -99,59 +134,82 @@ class EndpointGrowth(SpanProcessor):
     neither memory that is freed after the response nor what other threads do between requests is laid to its charge.
     Requests that overlap are not measured. A shrinking counts too, so that the sum is the growth that stays.
     The resident size follows allocations roughly only, because freed memory is used again; the traced one exactly.
+
+    It is read as seldom as that allows. Where no page has come during a request, its end counts as large as its
+    beginning; and where it has added nothing and the next one begins within milliseconds, that begins where this one
+    ended. What is freed in such a request or pause is estimated: it is laid to the next request that is read.
     """
 
-    def __init__(self, read: Callable[[], Bytes]) -> None:
-        self._read = read
+    kinds = frozenset({_SERVER, _CONSUMER})
+
+    def __init__(self) -> None:
+        self.traced_bytes: Callable[[], int] = int  # 0 as long as nothing is traced
         self.begin()
 
     def begin(self) -> None:
         """Begin anew, as a forked child does."""
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
+        self._resident = _Resident()
         self._in_flight: set[int] = set()
-        self._alone: tuple[int, Bytes] | None = None  # span id, reading at its start
-        self._ended: tuple[str, Bytes, Bytes] | None = None  # endpoint, readings at its start and end
-        self._growth: dict[str, Bytes] = {}
+        self._alone: tuple[int, _Size] | None = None  # span id, size at its start
+        self._ended: tuple[str, _Size, _Size, int] | None = None  # endpoint, sizes at start and end, end in ns
+        self._growth: dict[str, _Growth] = {}
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the SDK's name
         """Note how large the process is, if no other request is in flight."""
-        kind = span.kind
-        if kind is not SpanKind.SERVER and kind is not SpanKind.CONSUMER:
+        kind = span._kind
+        if kind is not _SERVER and kind is not _CONSUMER:
             return
-        span_id = span.context.span_id
-        with self._lock, suppress(*_UNREADABLE):
-            self._in_flight.add(span_id)
+        context: Any = span._context
+        with self._lock:
             self._alone = None
+            self._in_flight.add(context.span_id)
             if len(self._in_flight) == 1:
-                now = self._read()
-                self._settle(now)
-                self._alone = span_id, now
+                try:
+                    self._alone = context.span_id, self._settle(span._start_time or 0)
+                except _UNREADABLE:
+                    return
 
     def on_end(self, span: ReadableSpan) -> None:
         """Note how large it is now, if no other request was in flight."""
-        kind = span.kind
-        if (kind is not SpanKind.SERVER and kind is not SpanKind.CONSUMER) or span.context is None:
+        kind = span._kind
+        if kind is not _SERVER and kind is not _CONSUMER:
             return
-        with self._lock, suppress(*_UNREADABLE):
-            self._in_flight.discard(span.context.span_id)
-            if self._alone is not None and self._alone[0] == span.context.span_id:
-                self._ended = endpoint_of(span), self._alone[1], self._read()
+        context: Any = span._context
+        with self._lock:
+            self._in_flight.discard(context.span_id)
+            alone = self._alone
+            if alone is not None and alone[0] == context.span_id:
                 self._alone = None
+                try:
+                    end = self._resident.read_bound(), self.traced_bytes()
+                except _UNREADABLE:
+                    return
+                self._ended = endpoint_of(span), alone[1], end, span._end_time or 0
 
-    def _settle(self, now: Bytes) -> None:
-        if self._ended is None:
-            return
-        endpoint, start, end = self._ended
-        self._ended = None
+    def _settle(self, now_ns: int) -> _Size:
+        """Lay what is left of the last request to its charge; return how large the process is."""
+        ended, self._ended = self._ended, None
+        if ended is None:
+            return self._read()
+        endpoint, (start, start_traced), (end, end_traced), end_ns = ended
+        has_added = end > start or start_traced or end_traced
+        now = (end, 0) if not has_added and 0 <= now_ns - end_ns < _SOON_NS else self._read()
         if endpoint not in self._growth and len(self._growth) >= _MAX_ENDPOINTS:
             endpoint = _OTHER
-        growth, added = self._growth.setdefault(endpoint, Bytes()), end.growth_since(start, now)
-        growth.resident += added.resident
-        growth.traced += added.traced
+        growth = self._growth.get(endpoint) or self._growth.setdefault(endpoint, _Growth())
+        growth.resident += min(end, now[0]) - start
+        if start_traced and end_traced and now[1]:
+            growth.traced += min(end_traced, now[1]) - start_traced
+        return now
+
+    def _read(self) -> _Size:
+        return self._resident.read(), self.traced_bytes()
 
     def _settle_last(self) -> None:
-        if not self._in_flight:
-            self._settle(self._read())
+        if self._ended is not None and not self._in_flight:
+            with suppress(*_UNREADABLE):
+                self._settle(0)  # no request begins: what is left must be read
 
     def resident_growth(self) -> dict[str, int]:
         """Return by endpoint the growth since the process began."""
@@ -171,15 +229,18 @@ class EndpointGrowth(SpanProcessor):
 
 def endpoint_of(span: ReadableSpan) -> str:
     """Return the route of the request, or the span's name where there is no route, as in a task."""
-    route = span.attributes.get("http.route") if span.attributes else None
+    attributes: Any = span._attributes
+    values = getattr(attributes, "_dict", attributes)
+    route = values.get("http.route") if values else None
     return route if isinstance(route, str) else span.name
 
 
 def start() -> None:
     """Watch the requests of the global provider, and the process for a leak."""
     window_s, verdict = process_settings().memory_window_s, LeakVerdict()
-    growth = EndpointGrowth(lambda: Bytes(resident_bytes(), windows.traced_bytes()))
+    growth = EndpointGrowth()
     windows = AllocationWindows(window_s or _VERDICT_WINDOW_S, window_s is not None, growth.take_traced_growth)
+    growth.traced_bytes = windows.traced_bytes
     worker = Worker("Allocations", windows.tick)
     in_children(growth.begin)
     in_children(windows.begin)

@@ -4,7 +4,8 @@ import signal
 import threading
 from types import FrameType
 
-from otel_agent.flush import flush
+from otel_agent import boot
+from otel_agent.guard import guard
 
 
 def start() -> None:
@@ -15,7 +16,11 @@ def start() -> None:
 
 
 def _die(number: int, _frame: FrameType | None) -> None:
-    flush()
+    if boot.is_started:
+        with guard("send what is left"):
+            from otel_agent.flush import flush
+
+            flush()
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
     signal.signal(number, _die)  # the first process of a container does not die of it

@@ -1,10 +1,11 @@
 """The libraries that the agent instruments: one module each, listed in INSTRUMENTATIONS.
 
 Each has `instrument(library)`. A library that the host never imports is never touched. Those in FIRST_CALLS, which
-every process has imported, wait until the host uses one of them, imports another library of the list, runs an event
-loop, or forks: what instruments them takes longer to load than a small script to run.
+every process has imported, wait until the host uses one of them, imports another library of the list, or runs an
+event loop: what instruments them imports modules that gevent has to patch before.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -13,15 +14,12 @@ from logging import getLogger
 from types import ModuleType
 from typing import Any
 
-from opentelemetry.util._importlib_metadata import entry_points
-
 from otel_agent.enrichments._running_loops import follow_loops
-from otel_agent.first_calls import FirstCalls
+from otel_agent.first_use import FirstUse
 from otel_agent.guard import guard
 from otel_agent.imports import when_imported
 
 _logger = getLogger(__name__)
-_first_calls = FirstCalls()
 
 # The name of each module of this folder, which OTEL_PYTHON_DISABLED_INSTRUMENTATIONS knows it by too, and the module
 # whose import it waits for.
@@ -61,15 +59,33 @@ FIRST_CALLS = {"logging": ("Logger", "callHandlers"), "threading": ("Thread", "s
 _REPLACED = frozenset(f"opentelemetry.instrumentation.{name}" for name in ("system_metrics", *INSTRUMENTATIONS))
 
 
-def instrument_libraries(disabled: frozenset[str], may_wait: bool = True) -> None:
-    """Instrument every library of INSTRUMENTATIONS as soon as the host imports it, or now if it already has.
+def _boot() -> bool:
+    from otel_agent import boot
 
-    Those of FIRST_CALLS wait for their use if they may.
+    boot.boot()
+    return boot.is_started
+
+
+_first_calls = FirstUse(_boot)
+
+
+def wait_for_first_calls(disabled: frozenset[str]) -> None:
+    """Instrument the libraries of FIRST_CALLS when the host first uses them, and boot before that."""
+    for name, (class_name, method) in FIRST_CALLS.items():
+        if not _is_disabled(name, disabled):
+            library = sys.modules[INSTRUMENTATIONS[name]]
+            owner: type = getattr(library, class_name)
+            _first_calls.at_call(owner, method, partial(_load, name), partial(_wrap, name, library))
+
+
+def instrument_libraries(disabled: frozenset[str], may_wait: bool = True) -> None:
+    """Instrument every other library of INSTRUMENTATIONS as soon as the host imports it, or now if it already has.
+
+    Those of FIRST_CALLS are instrumented now as well unless they may wait.
     """
     for name, library in INSTRUMENTATIONS.items():
-        # OpenTelemetry writes some names with a hyphen: aiohttp-client.
-        if not disabled & {name, name.replace("_", "-"), "*"}:
-            when_imported(library, partial(_instrument_when_used if name in FIRST_CALLS else _instrument, name))
+        if name not in FIRST_CALLS and not _is_disabled(name, disabled):
+            when_imported(library, partial(_instrument, name))
     follow_loops(_begin_before_loop)
     if not may_wait:
         _first_calls.begin()
@@ -79,6 +95,8 @@ def instrument_other_libraries(disabled: frozenset[str]) -> None:
     """Run the further OpenTelemetry instrumentors that the user has installed, as opentelemetry-instrument would."""
     if "*" in disabled:
         return
+    from opentelemetry.util._importlib_metadata import entry_points
+
     for entry_point in entry_points(group="opentelemetry_instrumentor"):
         if entry_point.name in disabled or entry_point.module in _REPLACED:
             continue
@@ -91,6 +109,10 @@ def instrument_other_libraries(disabled: frozenset[str]) -> None:
                 _logger.debug("%s is not instrumented: %s", entry_point.name, error)
 
 
+def _is_disabled(name: str, disabled: frozenset[str]) -> bool:
+    return bool(disabled & {name, name.replace("_", "-"), "*"})  # OpenTelemetry writes some with a hyphen
+
+
 def _begin_before_loop(_loop: object) -> Callable[[], None]:
     """A loop that runs uses threads and loggers, and must not stand still while what instruments them is loaded."""
     _first_calls.begin()
@@ -100,12 +122,6 @@ def _begin_before_loop(_loop: object) -> Callable[[], None]:
 def _instrument(name: str, library: ModuleType) -> None:
     _first_calls.begin()
     _wrap(name, library)
-
-
-def _instrument_when_used(name: str, library: ModuleType) -> None:
-    class_name, method = FIRST_CALLS[name]
-    owner: type = getattr(library, class_name)
-    _first_calls.wait_for(owner, method, partial(_load, name), partial(_wrap, name, library))
 
 
 def _wrap(name: str, library: ModuleType) -> None:

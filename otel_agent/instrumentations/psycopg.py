@@ -7,7 +7,7 @@ from typing import Any
 
 from wrapt import wrap_function_wrapper
 
-from otel_agent.database import Database, StatementTracer
+from otel_agent.database import Database, Execution, StatementTracer
 from otel_agent.guard import guard
 
 
@@ -41,5 +41,5 @@ def _execution(
         elif not isinstance(query, str):  # what psycopg.sql composes
             query = query.as_string(cursor)
         info = cursor.connection.info
-        return tracer.execution(query, Database("postgresql", info.dbname, info.host, info.port))
+        return Execution(tracer, query, Database("postgresql", info.dbname, info.host, info.port))
     return nullcontext()

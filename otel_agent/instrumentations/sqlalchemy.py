@@ -4,7 +4,7 @@ from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
-from otel_agent.database import Database, StatementTracer
+from otel_agent.database import Database, Execution, StatementTracer
 
 _SYSTEM_NAMES = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
 
@@ -20,7 +20,7 @@ def instrument(library: ModuleType) -> None:
     def before_execute(conn: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
         if conn.get_execution_options().get("skip_user_error_events"):
             return  # the dialect asks the database about itself, and nobody would be told of the end of a failure
-        execution = tracer.execution(statement, _database_of(conn.engine))
+        execution = Execution(tracer, statement, _database_of(conn.engine))
         context.spanwise_execution = execution.__enter__()
 
     def after_execute(_conn: Any, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool) -> None:

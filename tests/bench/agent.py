@@ -15,15 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.report import percentile, show, show_most
+from bench.report import percentile, show, show_most, spread
 
 BOOTSTRAP = Path(__file__).parents[2] / "otel_agent" / "bootstrap"
 MOST_CPU_PERCENT, MOST_P99_MS, MOST_START_S, MOST_RSS_MB = 5.0, 1.0, 0.5, 20.0
@@ -150,8 +150,9 @@ print(time.process_time() - start_s)
 def main() -> int:
     """Measure everything and print it; give 1 when a median misses its target."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="pairs of hosts, with and without the agent")
-    parser.add_argument("--turns", type=int, default=30, help="turns of each host of a pair")
+    parser.add_argument("--repeats", type=int, default=5, help="figures of which the median and the spread are shown")
+    parser.add_argument("--pairs", type=int, default=6, help="pairs of hosts, with and without the agent, per figure")
+    parser.add_argument("--turns", type=int, default=12, help="turns of each host of a pair")
     parser.add_argument("--requests", type=int, default=10, help="requests in a turn")
     parser.add_argument("--no-features", action="store_true", help="leave the features' own tables out")
     args = parser.parse_args()
@@ -168,16 +169,26 @@ def main() -> int:
 
 
 def _measure_application(name: str, script: str, port: int, directory: str, args: argparse.Namespace) -> bool:
-    """Run pairs of hosts side by side, their requests in turns; print figures, ratios and spreads."""
-    pairs = [_pair(script, port, directory, args) for _ in range(args.repeats)]
-    plain_ms = [turn["cpu_ms"] for pair in pairs for turn in pair.turns[0]]
-    elapsed_ms = [value for pair in pairs for turn in pair.turns[0] for value in turn["wall_ms"]]
+    """Run pairs of hosts side by side, their requests in turns; print figures, ratios and spreads.
+
+    The same code is up to a tenth faster in one process than in another, by where its memory happens to lie: each
+    figure is that of several pairs, and two hosts without the agent show what is chance.
+    """
+    seeds = [range(first, first + args.pairs) for first in range(0, args.repeats * args.pairs, args.pairs)]
+    pairs = [_pairs(script, port, directory, args, some) for some in seeds]
+    alike = [_pairs(script, None, directory, args, some) for some in seeds]
+    plain_ms = [turn["cpu_ms"] for one in pairs for turn in one.turns[0]]
+    elapsed_ms = [value for one in pairs for turn in one.turns[0] for value in turn["wall_ms"]]
     times = f"{statistics.median(elapsed_ms):.1f} ms, of it {statistics.median(plain_ms):.1f} ms CPU"
     show(f"{name}: a request without the agent", times)
+    show(f"{name}: CPU of a second host without it", spread([pair.overhead() for pair in alike], "+.1f") + " %")
     held = [
         show_most(f"{name}: CPU overhead, all threads", [p.overhead() for p in pairs], MOST_CPU_PERCENT, ".1f", " %")
     ]
     for what, key, share in (("p99, CPU", "thread_ms", 0.99), ("p99", "wall_ms", 0.99), ("p50", "wall_ms", 0.5)):
+        show(
+            f"{name}: {what}, of a second host without it", spread([p.added(key, share) for p in alike], "+.2f") + " ms"
+        )
         added_ms = [pair.added(key, share) for pair in pairs]
         held.append(show_most(f"{name}: added {what}", added_ms, MOST_P99_MS, ".2f", " ms"))
     for what, key, most, unit in (
@@ -190,16 +201,16 @@ def _measure_application(name: str, script: str, port: int, directory: str, args
 
 
 @dataclass
-class _Pair:
-    """Figures of a host without the agent and of one with it, in this order."""
+class _Pairs:
+    """Figures of hosts without the agent and of ones with it, in this order."""
 
-    ready: tuple[dict[str, float], dict[str, float]]
-    turns: tuple[list[dict[str, Any]], list[dict[str, Any]]]
+    ready: tuple[list[dict[str, float]], list[dict[str, float]]] = field(default_factory=lambda: ([], []))
+    turns: tuple[list[dict[str, Any]], list[dict[str, Any]]] = field(default_factory=lambda: ([], []))
 
     def overhead(self) -> float:
-        """Percent of CPU more, the median over neighbouring turns."""
-        ratios = [traced["cpu_ms"] / plain["cpu_ms"] for plain, traced in zip(*self.turns, strict=True)]
-        return (statistics.median(ratios) - 1) * 100
+        """Percent of CPU more, over all turns together: what is done every few seconds falls into few of them."""
+        plain_ms, traced_ms = (sum(turn["cpu_ms"] for turn in turns) for turns in self.turns)
+        return (traced_ms / plain_ms - 1) * 100
 
     def added(self, key: str, share: float) -> float:
         """Milliseconds more at a percentile of all requests."""
@@ -207,26 +218,37 @@ class _Pair:
         return percentile(traced, share) - percentile(plain, share)
 
     def gained(self, key: str) -> float:
-        """How much more the host with the agent needs to get ready."""
-        return self.ready[1][key] - self.ready[0][key]
+        """How much more a host with the agent needs to get ready."""
+        plain, traced = (statistics.median(host[key] for host in hosts) for hosts in self.ready)
+        return traced - plain
 
 
-def _pair(script: str, port: int, directory: str, args: argparse.Namespace) -> _Pair:
-    hosts, pair = [], _Pair(({}, {}), ([], []))
+def _pairs(script: str, port: int | None, directory: str, args: argparse.Namespace, seeds: Iterable[int]) -> _Pairs:
+    """Run pairs of hosts one after the other, the second of each under the agent if there is a port."""
+    pairs = _Pairs()
+    for seed in seeds:
+        _run_pair(pairs, script, port, directory, args, seed)
+    return pairs
+
+
+def _run_pair(
+    pairs: _Pairs, script: str, port: int | None, directory: str, args: argparse.Namespace, seed: int
+) -> None:
+    """Add the figures of a pair; both of its hosts hash alike, or one would be luckier."""
+    hosts = []
     for index, collector in enumerate((None, port)):
-        host = _start(script, collector, directory, str(time.time()))
+        host = _start(script, collector, directory, str(time.time()), seed=seed)
         hosts.append(host)
-        pair.ready[index].update(json.loads(host.stdout.readline() if host.stdout else ""))
+        pairs.ready[index].append(json.loads(host.stdout.readline() if host.stdout else ""))
     pipes = [(host.stdin, host.stdout) for host in hosts if host.stdin and host.stdout]
     for turn in range(args.turns):
         for index in (0, 1) if turn % 2 else (1, 0):
             into, out = pipes[index]
             into.write(f"{args.requests}\n")
             into.flush()
-            pair.turns[index].append(json.loads(out.readline()))
+            pairs.turns[index].append(json.loads(out.readline()))
     for host in hosts:
         host.communicate()
-    return pair
 
 
 def _measure_spans(port: int, directory: str, repeats: int) -> None:
@@ -255,10 +277,11 @@ def _run(script: str, port: int | None, directory: str, *arguments: str) -> str:
     return _start(script, port, directory, *arguments).communicate()[0]
 
 
-def _start(script: str, port: int | None, directory: str, *arguments: str) -> subprocess.Popen[str]:
+def _start(script: str, port: int | None, directory: str, *arguments: str, seed: int = 0) -> subprocess.Popen[str]:
     """Start a host script; with a port, under the agent and with the collector there."""
     steering = ("OTEL_", "PYTHON", "SPANWISE_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(steering)}
+    environment["PYTHONHASHSEED"] = str(seed)
     if port is not None:
         environment |= {
             "PYTHONPATH": str(BOOTSTRAP),

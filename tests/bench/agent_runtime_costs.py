@@ -79,8 +79,8 @@ def open_spans_cost(repeats: int) -> None:
 
 
 def memory_cost(repeats: int) -> None:
-    """Per request: two readings of the resident size; per other span next to nothing; a window while it is open."""
-    growth = memory.EndpointGrowth(lambda: memory.Bytes(memory.resident_bytes()))
+    """Per request: whether pages have come, and the size where they have; per other span next to nothing; a window."""
+    growth = memory.EndpointGrowth()
     compare("memory, a whole request", spans_with(), spans_with(growth), repeats)
     show_most("memory, its hooks", hooks_us(growth, repeats), 50, ".2f", " µs")
 

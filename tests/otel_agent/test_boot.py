@@ -193,7 +193,8 @@ def test_excluded_urls_and_disabled_instrumentations(sink, run_host):
 def test_bad_value_is_one_warning_line(run_host, dead_port, name, value):
     """A value that cannot work costs one line on stderr, never the host."""
     outcome = run_host(
-        "print('fine')", **({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{dead_port}"} | {name: value})
+        "import sqlite3\nprint('fine')",
+        **({"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{dead_port}"} | {name: value}),
     )
 
     assert (outcome.code, outcome.out) == (0, "fine\n")
@@ -214,6 +215,19 @@ def test_child_process_inherits_the_agent(sink, run_host):
     assert sink.span_names() == ["SELECT"]
 
 
+def test_child_of_a_process_that_uses_nothing_inherits_its_names(sink, run_host):
+    """The service and the tree of processes are named before a child can be there, whatever its parent uses."""
+    child = "import os, sqlite3; print(os.environ['OTEL_SERVICE_NAME'], os.environ['SPANWISE_PROCESS_TREE'])"
+    script = "import os, subprocess, sys\nprint(os.environ['SPANWISE_PROCESS_TREE'], flush=True)\n"
+    script += f"subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_SERVICE_NAME="")
+
+    tree, name, tree_of_child = outcome.out.split()
+    assert (name, tree_of_child) == ("host", tree)
+    assert {resource["service.name"] for resource, _, _ in sink.metrics} == {"host"}
+
+
 def test_host_without_logging_configuration_keeps_its_console(sink, run_host):
     """Python's handler of last resort and the implicit basicConfig work as they do without the agent."""
     script = "import logging\nlogging.getLogger('a').warning('one')\nlogging.warning('two')\nlogging.info('three')"
@@ -227,7 +241,8 @@ def test_host_without_logging_configuration_keeps_its_console(sink, run_host):
 
 def test_library_that_is_not_used_is_not_imported(run_host, dead_port):
     """The agent does not bring heavy libraries into a process that never imports them."""
-    script = "import sys\nprint([m for m in ('sqlalchemy', 'flask', 'sqlite3', 'httpx', 'redis') if m in sys.modules])"
+    libraries = ("sqlalchemy", "flask", "sqlite3", "httpx", "redis")
+    script = f"import click, sys\nprint([name for name in {libraries} if name in sys.modules])"
 
     outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}")
 

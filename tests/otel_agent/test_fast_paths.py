@@ -1,58 +1,20 @@
 """The shorter ways change nothing that is sent."""
 
 import logging
+import re
 from typing import Any
 
 import pytest
-from asgi_hosts import ASK
+from http_hosts import FASTAPI, FLASK, STARLETTE
 
 from otel_agent import fast_paths
 
-SQL = """
-import sqlite3
-connection = sqlite3.connect(":memory:", check_same_thread=False)
-connection.execute("CREATE TABLE items (id INTEGER)")
-def query():
-    connection.execute("SELECT id FROM items WHERE id = ?", (1,)).fetchall()
-    connection.executemany("INSERT INTO items VALUES (?)", [(1,), (2,)])
-"""
-
-FLASK = f"""{SQL}
-from flask import Flask
-app = Flask("shop")
-@app.post("/items/<int:item_id>")
-def item(item_id):
-    query()
-    return str(1 / item_id), 201, {{"x-kind": "item"}}
-client = app.test_client()
-headers = {{"user-agent": "curl", "x-shop": "a", "traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}}
-for path in ("/items/1?a=b", "/items/0", "/nowhere", "/items/2"):
-    client.post(path, headers=headers, data="12345")
-    client.get(path)
-"""
-
-FASTAPI = f"""{SQL}{ASK}
-from fastapi import FastAPI
-app = FastAPI()
-@app.get("/items/{{item_id}}")
-def item(item_id: int):
-    query()
-    return 1 / item_id
-for path in ("/items/1", "/items/0", "/nowhere", "/items/2"):
-    asyncio.run(ask(path))
-"""
-
-STARLETTE = f"""{SQL}{ASK}
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-async def item(request):
-    query()
-    return PlainTextResponse(str(1 / request.path_params["item_id"]))
-app = Starlette(routes=[Route("/items/{{item_id:int}}", item)])
-for path in ("/items/1", "/items/0", "/nowhere", "/items/2"):
-    asyncio.run(ask(path))
-"""
+HEADERS = {
+    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST": "x-.*",
+    "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE": "x-.*",
+}
+EXCLUDED = {"OTEL_PYTHON_EXCLUDED_URLS": "items/1,moved,stream", "OTEL_PROPAGATORS": "tracecontext"}
+METHODS = {"OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS": "true", "OTEL_TRACES_SAMPLER": "traceidratio"}
 
 SPANS = """
 from opentelemetry import metrics, trace
@@ -82,6 +44,9 @@ counter.add(float("nan"))
 """
 
 
+_OWN_FRAME = re.compile(r' *File "[^"]*/(?:opentelemetry|otel_agent)/.*\n(?: .*\n)*?(?=  File|\S)')
+
+
 def content_of(sink: Any) -> tuple[list[Any], list[Any]]:
     """Return all that spans and metrics say but for ids, clock times and what differs between any two processes."""
     ids = {span.span_id: span.name for _, _, span in sink.spans}
@@ -90,7 +55,7 @@ def content_of(sink: Any) -> tuple[list[Any], list[Any]]:
             (scope, resource["service.name"], span.name, span.kind, str(span.status), span.flags, span.trace_state),
             ids.get(span.parent_span_id, span.parent_span_id),
             (sorted(map(str, span.attributes)), span.dropped_attributes_count, len(span.links)),
-            [(event.name, sorted(map(str, event.attributes))) for event in span.events],
+            [(event.name, sorted(map(_event_attribute, event.attributes))) for event in span.events],
         )
         for resource, scope, span in sink.spans
     ]
@@ -102,6 +67,12 @@ def content_of(sink: Any) -> tuple[list[Any], list[Any]]:
     return sorted(spans, key=str), sorted(last.items())
 
 
+def _event_attribute(attribute: Any) -> str:
+    """Return name and value; of a stack trace without the frames of what traces."""
+    text = attribute.value.string_value
+    return f"{attribute.key}: {_OWN_FRAME.sub('', text)}" if attribute.key.endswith("stacktrace") else str(attribute)
+
+
 def _points(metric: Any) -> list[Any]:
     points = getattr(metric, metric.WhichOneof("data")).data_points
     return sorted(
@@ -111,23 +82,25 @@ def _points(metric: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("host", [FLASK, FASTAPI, STARLETTE, SPANS], ids=["flask", "fastapi", "starlette", "api"])
-@pytest.mark.parametrize("captured", ["", "x-.*"], ids=["", "headers"])
-def test_the_same_is_sent_without_them(late_sink, run_host, host, captured):
-    """Spans and metrics say the same with the fast paths and without them."""
+@pytest.mark.parametrize("variables", [{}, HEADERS, EXCLUDED, METHODS], ids=["", "headers", "excluded", "methods"])
+def test_the_same_is_sent_without_them(late_sink, run_host, host, variables):
+    """Spans and metrics say the same with the fast paths and without them, and the host prints the same."""
     sinks = [late_sink(0), late_sink(0)]
-    for sink, disabled in zip(sinks, ("event_loop", f"event_loop,{fast_paths.NAME}"), strict=True):
+    outcomes = [
         run_host(
             host,
             OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
             OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=disabled,
-            OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=captured,
-            OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE=captured,
+            **variables,
         )
+        for sink, disabled in zip(sinks, ("event_loop", f"event_loop,{fast_paths.NAME}"), strict=True)
+    ]
 
     quick, plain = map(content_of, sinks)
     assert quick[0] == plain[0]
     assert quick[1] == plain[1]
     assert quick[0] and quick[1]
+    assert outcomes[0].out == outcomes[1].out
 
 
 def test_all_of_them_fit_what_is_installed(run_host):

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import wrapt
 
-from otel_agent.imports import when_imported
+from otel_agent.imports import before_imports, importing_from, stop_looking, when_imported
 
 
 @pytest.fixture
@@ -133,3 +133,35 @@ def test_others_hear_of_the_import_too(write_library):
     importlib.import_module("spanwise_lib_g")
 
     assert sorted(calls) == ["ours", "theirs"]
+
+
+def test_who_looks_before_an_import_may_import_it_first(write_library):
+    """A module that is loaded while it is looked for is the one that the importer gets; there is no second one."""
+    write_library("spanwise_lib_h.part", "")
+    loaded: list[ModuleType] = []
+
+    def look(name: str) -> None:
+        if name == "spanwise_lib_h" and not loaded:
+            loaded.append(sys.modules[__name__])
+            loaded.append(importlib.import_module("spanwise_lib_h.part"))
+
+    before_imports(look)
+    try:
+        part = importlib.import_module("spanwise_lib_h.part")
+    finally:
+        stop_looking(look)
+
+    library = sys.modules["spanwise_lib_h"]
+    assert part is loaded[1] is library.part
+    assert type(library.__spec__.loader) is type(library.__loader__)
+
+
+def test_own_imports_pass_by_what_the_host_has_put_in_front(write_library, tmp_path):
+    """A thread finds its modules on the paths that are given; all others, and all later ones, on sys.path."""
+    write_library("spanwise_lib_i", "")
+    before = [path for path in sys.path if path != str(tmp_path)]
+
+    with importing_from(before), pytest.raises(ModuleNotFoundError, match="spanwise_lib_i"):
+        importlib.import_module("spanwise_lib_i")
+
+    assert importlib.import_module("spanwise_lib_i").__name__ == "spanwise_lib_i"

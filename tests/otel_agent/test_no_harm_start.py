@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-# Of the modules that a process has before its first line; without the agent these are about 35.
+# Of the modules that a process has; without the agent these are about 35 and 105.
 _MOST_MODULES = 455
+_MOST_MODULES_UNUSED = 180
 _LATER = {"asyncio", "packaging", "wrapt", "requests", "urllib3", "grpc", "sqlite3", "multiprocessing"}
 
 FORKS = """
@@ -62,9 +63,22 @@ print("done")
 """
 
 
-def test_an_empty_script_loads_little(run_host, dead_port):
+def test_an_empty_script_loads_next_to_nothing(run_host, dead_port):
+    """A script that uses nothing but plain modules of the standard library gets none of OpenTelemetry."""
+    script = "import sys, json, argparse, pathlib, pickle, subprocess\nprint(json.dumps(sorted(sys.modules)))"
+    endpoint = f"http://127.0.0.1:{dead_port}"
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_METRICS_EXPORTER="none")
+
+    modules = set(json.loads(outcome.out))
+    assert len(modules) <= _MOST_MODULES_UNUSED
+    assert modules & (_LATER | {"opentelemetry", "psutil"}) == set()
+
+
+def test_a_script_that_imports_something_gets_little_else(run_host, tmp_path, dead_port):
     """The number of modules stays within a bound, and what is not needed yet is not loaded."""
-    script = "import sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    (tmp_path / "mine.py").write_text("", encoding="utf-8")
+    script = "import mine, sys, json\nprint(json.dumps(sorted(sys.modules)))"
 
     outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}")
 
@@ -74,12 +88,107 @@ def test_an_empty_script_loads_little(run_host, dead_port):
     assert "opentelemetry.sdk.trace" in modules
 
 
-def test_an_empty_script_ends_with_its_metrics(sink, run_host):
-    """A process that ends at once has told its CPU time and memory."""
+USES = {
+    "a library": "import click",
+    "a module of its own": "import mine",
+    "a module that is not there": "try: import nothing_by_this_name\nexcept ImportError: pass",
+    "OpenTelemetry": "import opentelemetry.trace; opentelemetry.trace.get_tracer('host')",
+    "a wrapped module of the library": "import sqlite3",
+    "asyncio": "import asyncio; asyncio.run(asyncio.sleep(0))",
+    "a log record": "import logging; logging.getLogger('host').error('one')",
+    "a thread": "import threading; thread = threading.Thread(target=int); thread.start(); thread.join()",
+    "a cache": "from functools import cache; cache(lambda: None)()",
+    "time": "import time; time.sleep(2)",
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_script_that_uses_something_ends_with_its_metrics(sink, run_host, tmp_path, use):
+    """A process that has used anything, or has lived for longer than a second, tells its CPU time and memory."""
+    (tmp_path / "mine.py").write_text("", encoding="utf-8")
+
+    outcome = run_host(USES[use], OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    assert outcome.code == 0
+    assert {"process.cpu.time", "process.memory.usage"} <= sink.metric_names()
+
+
+def test_an_empty_script_sends_nothing(sink, run_host):
+    """A process that ends at once and has used nothing leaves no trace."""
     outcome = run_host("", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
 
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
-    assert {"process.cpu.time", "process.memory.usage"} <= sink.metric_names()
+    assert sink.metrics == []
+
+
+@pytest.mark.parametrize("age_s", [0.9, 1.0, 1.03, 1.1, 1.2, 1.4])
+def test_an_end_beside_the_start_by_age(run_host, dead_port, age_s):
+    """A process that ends just before, while or after the agent starts by its age ends as it would without it."""
+    script = f"import atexit, logging, time\natexit.register(logging.warning, 'last')\ntime.sleep({age_s} - 0.1)"
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}")
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "WARNING:root:last\n")
+
+
+def test_a_first_use_while_the_process_ends(run_host, dead_port):
+    """An exit handler may import and log for the first time; it is too late then to tell of it."""
+    script = "import atexit\ndef last():\n    import click, logging\n    logging.error('last')\natexit.register(last)"
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}")
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "ERROR:root:last\n")
+
+
+def test_modules_beside_the_script_stay_the_scripts(sink, run_host, tmp_path):
+    """What the agent imports at its start is not what the host has put in the place of it."""
+    for name in ("random", "email", "statistics"):
+        (tmp_path / f"{name}.py").write_text(f"print('{name} of the host')", encoding="utf-8")
+    (tmp_path / "mine.py").write_text("", encoding="utf-8")
+
+    outcome = run_host("import mine, statistics", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "statistics of the host\n", "")
+    assert "process.cpu.time" in sink.metric_names()
+
+
+def test_a_fork_of_an_unused_process(sink, run_host):
+    """A process that forks before it uses anything starts nothing by that, says nothing, and its child can start."""
+    script = """
+import os, sys
+pid = os.fork()
+if pid == 0:
+    import sqlite3
+    sqlite3.connect(":memory:").execute("SELECT 1")
+    sys.exit(0)
+print(os.waitpid(pid, 0)[1], "opentelemetry" in sys.modules)
+"""
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_METRICS_EXPORTER="none")
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "0 False\n", "")
+    assert sink.span_names() == ["SELECT"]
+
+
+def test_a_fork_beside_the_start_by_age(run_host, dead_port):
+    """While the agent starts by age nobody is left with half of it: children can import all that it imports."""
+    script = """
+import os, sys, time
+time.sleep(0.95)
+children = []
+for _ in range(20):
+    time.sleep(0.02)
+    pid = os.fork()
+    if pid == 0:
+        import asyncio, opentelemetry.sdk.trace
+        os._exit(0)
+    children.append(pid)
+print({os.waitpid(pid, 0)[1] for pid in children})
+"""
+
+    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}")
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "{0}\n", "")
 
 
 def test_collector_of_garbage_is_as_it_was(run_host, dead_port):

@@ -78,7 +78,7 @@ def test_unique_memory_is_read_seldom():
 def test_each_group_can_be_switched_off(sink, run_host):
     """Their names work as those of instrumentations do."""
     run_host(
-        "import gc; gc.collect()",
+        "import gc, sqlite3; gc.collect()",
         OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
         OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="process_metrics,machine_metrics",
     )

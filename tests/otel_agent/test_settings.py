@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from otel_agent.settings import VARIABLES, complete, read
+from otel_agent.settings import VARIABLES, complete, leave_process_tree, process_tree, read
 
 
 def test_defaults_are_valid_and_complete():
@@ -92,3 +92,13 @@ def test_variables_of_the_logging_instrumentation_are_noticed(environment, answe
     complete(environment)
 
     assert read(environment).has_log_variables is answer
+
+
+def test_a_tree_that_was_left_for_children_has_one_founder(monkeypatch):
+    """A process that has left the number of its tree is its founder when it asks; whoever asks next is not."""
+    monkeypatch.setenv("SPANWISE_PROCESS_TREE", "")
+
+    leave_process_tree()
+    answers = [process_tree(), process_tree()]
+
+    assert answers == [(answers[0][0], True), (answers[0][0], False)]

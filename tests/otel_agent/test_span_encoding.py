@@ -21,7 +21,6 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from otel_agent import span_encoding
 from otel_agent.span_encoding import encode_spans
 
 REMOTE = SpanContext(7, 9, True, TraceFlags(1), TraceState([("a", "b"), ("c", "d")]))
@@ -96,14 +95,3 @@ def test_spans_are_grouped_by_resource_and_scope(provider, exporter):
     bare = ReadableSpan("bare", SpanContext(1, 2, False), resource=Resource({}), start_time=1, end_time=2)
 
     assert same([*exporter.get_finished_spans(), bare])
-
-
-def test_known_attributes_are_bounded(provider, exporter, monkeypatch):
-    """A host that makes up values as it runs does not make the agent keep them."""
-    monkeypatch.setattr(span_encoding, "_MOST_KNOWN", 10)
-    monkeypatch.setattr(span_encoding, "_known", {})
-    for number in range(100):
-        provider.get_tracer("a").start_span("b", attributes={"number": str(number)}).end()
-
-    assert same(exporter.get_finished_spans())
-    assert 0 < len(span_encoding._known) <= 10

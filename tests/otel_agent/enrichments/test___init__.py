@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from otel_agent import enrichments
-from otel_agent.enrichments import ENRICHMENTS
+from otel_agent.enrichments import AT_ONCE, ENRICHMENTS
 
 
 def test_every_file_is_in_the_table():
@@ -22,3 +22,8 @@ def test_every_module_starts(name):
     module = import_module(f"otel_agent.enrichments.{name}")
 
     assert callable(module.start)
+
+
+def test_what_starts_at_once_waits_for_no_library():
+    """The enrichments that start when the process begins are in the table, and start by themselves."""
+    assert {ENRICHMENTS[name] for name in AT_ONCE} == {""}

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind
 
 from otel_agent.enrichments import memory
 from otel_agent.enrichments._leak_verdict import LeakVerdict, growth_bytes_per_hour
@@ -247,6 +249,93 @@ def test_a_verdict_is_given_once_an_hour():
     told = [second for second in range(0, 9000, 10) if verdict.is_leak(float(second), (100 + second) * MB)]
 
     assert told == [1200, 4800, 8400]
+
+
+class Clock:
+    """Requests one after the other, and sizes as the kernel might tell them; `read` counts the true readings."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes, self.faults, self.read, self.ns = 1000, 5, 0, 10**18
+        self.counts_faults = True
+        monkeypatch.setattr(memory, "resident_bytes", self._resident_bytes)
+        monkeypatch.setattr(memory, "_page_faults", lambda: self.faults)
+        self.growth = memory.EndpointGrowth()
+        self.tracer = TracerProvider(shutdown_on_exit=False).get_tracer("host")
+
+    def _resident_bytes(self) -> int:
+        self.read += 1
+        return self.bytes
+
+    def grow(self, by: int) -> None:
+        """Become larger by page faults, or smaller without any."""
+        self.bytes += by
+        self.faults += by > 0 and self.counts_faults
+
+    def request(self, route: str, by: int = 0, pause_ms: int = 0) -> None:
+        """Serve a request that grows the process, after a pause."""
+        self.ns += pause_ms * 1_000_000
+        span = self.tracer.start_span(route, kind=SpanKind.SERVER, start_time=self.ns)
+        self.growth.on_start(span)  # type: ignore[arg-type]
+        self.grow(by)
+        self.ns += 10_000_000
+        span.end(self.ns)
+        self.growth.on_end(span)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """Return a process whose size the test sets."""
+    return Clock(monkeypatch)
+
+
+def test_a_busy_process_that_does_not_grow_is_not_read(clock):
+    """Where no page has come, and requests follow each other, nothing is read and nothing is laid to anybody."""
+    clock.request("/warm")
+    before = clock.read
+    for _ in range(100):
+        clock.request("/same")
+
+    assert clock.read - before == 0
+    assert clock.growth.resident_growth() == {"/warm": 0, "/same": 0}
+
+
+def test_growth_between_requests_is_nobodys(clock):
+    """What others add while no request is in flight, for long, is not laid to the request before or after."""
+    for _ in range(5):
+        clock.request("/a", pause_ms=1000)
+        clock.grow(700)
+
+    assert clock.growth.resident_growth() == {"/a": 0}
+
+
+def test_what_is_freed_after_the_response_is_no_growth(clock):
+    """A request that added something is looked at again when the next one begins, however soon."""
+    for _ in range(5):
+        clock.request("/large answer", by=5000)
+        clock.grow(-5000)
+        clock.request("/small")
+
+    assert clock.growth.resident_growth() == {"/large answer": 0, "/small": 0}
+
+
+def test_sums_are_what_the_process_has_grown_by(clock):
+    """Whatever comes and goes in requests, the growth of all of them together is that of the process."""
+    start = clock.bytes
+    for by in (300, 0, -200, 0, 50, -1, 7, 0, 0, 400, -400, 90):
+        clock.request(f"/{by % 3}", by)
+    growth = clock.growth.resident_growth()
+
+    assert sum(growth.values()) == clock.bytes - start
+
+
+def test_a_kernel_that_counts_no_faults_is_asked_for_the_size(clock):
+    """In a sandbox that tells none, every end is read, and growth is seen all the same."""
+    clock.faults, clock.counts_faults = 0, False
+    for _ in range(5):
+        clock.request("/tidy")
+        clock.request("/leaks", by=100)
+
+    assert clock.growth.resident_growth() == {"/tidy": 0, "/leaks": 500}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is psutil's figure itself")

@@ -30,6 +30,21 @@ def test_requests_are_named_after_their_route(sink, run_host):
     assert [event.name for event in failed.events] == ["exception"]
 
 
+def test_a_measurement_names_its_request(sink, run_host):
+    """The duration of a request has the request's span for an exemplar."""
+    run_host(HOST, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    exemplars = [
+        (sink.attributes_of(point)["http.response.status_code"], exemplar.span_id)
+        for _, _, metric in sink.metrics
+        if metric.name == "http.server.request.duration"
+        for point in metric.histogram.data_points
+        for exemplar in point.exemplars
+    ]
+    spans = {(sink.attributes_of(span)["http.response.status_code"], span.span_id) for _, _, span in sink.spans}
+    assert set(exemplars) == spans
+
+
 def test_excluded_urls_are_not_traced(sink, run_host):
     """The standard variable keeps requests out, and nothing of FastAPI's own telemetry takes their place."""
     run_host(HOST, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_PYTHON_FASTAPI_EXCLUDED_URLS="items/0,nowhere")

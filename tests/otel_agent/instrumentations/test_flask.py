@@ -19,3 +19,18 @@ def test_requests_are_named_after_their_route(sink, run_host):
     assert sink.span_names() == ["GET /items/<int:item_id>", "GET /items/<int:item_id>", "GET"]
     failed = sink.spans[1][2]
     assert (failed.status.code, sink.attributes_of(failed)["http.response.status_code"]) == (2, 500)
+
+
+def test_a_measurement_names_its_request(sink, run_host):
+    """The duration of a request has the request's span for an exemplar."""
+    run_host(HOST, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    exemplars = [
+        (sink.attributes_of(point)["http.response.status_code"], exemplar.span_id)
+        for _, _, metric in sink.metrics
+        if metric.name == "http.server.request.duration"
+        for point in metric.histogram.data_points
+        for exemplar in point.exemplars
+    ]
+    spans = {(sink.attributes_of(span)["http.response.status_code"], span.span_id) for _, _, span in sink.spans}
+    assert set(exemplars) == spans

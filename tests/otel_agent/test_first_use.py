@@ -1,12 +1,15 @@
-"""Waiting for the first call of one of several methods."""
+"""Waiting for the first use of something."""
 
 import threading
+import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from otel_agent.first_calls import FirstCalls
+from otel_agent import first_use as module
+from otel_agent.first_use import FirstUse, is_call_from_host
 
 
 class Calls:
@@ -36,21 +39,22 @@ class Calls:
 
         self.speaker.say = say  # type: ignore[method-assign]
 
-    def wait(self, load: Callable[[], object] = lambda: None) -> FirstCalls:
+    def wait(self, load: Callable[[], object] = lambda: None) -> FirstUse:
         """Begin to wait for the first call."""
-        first_calls = FirstCalls()
+        first_calls = FirstUse()
 
         def note_and_load() -> None:
             self.told.append("load")
             load()
 
-        first_calls.wait_for(self.speaker, "say", note_and_load, lambda: self.wrap("traced"))
+        first_calls.at_call(self.speaker, "say", note_and_load, lambda: self.wrap("traced"))
         return first_calls
 
 
 @pytest.fixture
-def calls() -> Calls:
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Return a class to call, and a list of what has happened."""
+    monkeypatch.setattr(module._turn, "patience_s", module._turn.patience_s)  # it is less after the first vain wait
     return Calls()
 
 
@@ -117,7 +121,7 @@ def test_a_second_thread_waits_for_the_first(calls):
 def test_nothing_is_left_behind(calls):
     """After the first call the class has the wrapping itself, or its own method where there is none."""
     own = calls.speaker.say
-    FirstCalls().wait_for(calls.speaker, "say", lambda: None, lambda: None)
+    FirstUse().at_call(calls.speaker, "say", lambda: None, lambda: None)
 
     calls.speaker("host").say("one")
 
@@ -137,7 +141,7 @@ def test_the_first_call_of_one_method_is_that_of_all(calls):
     """Whatever waits is loaded and wrapped together."""
     other = Calls()
     first_calls = calls.wait()
-    first_calls.wait_for(other.speaker, "say", lambda: None, lambda: other.wrap("traced"))
+    first_calls.at_call(other.speaker, "say", lambda: None, lambda: other.wrap("traced"))
 
     calls.speaker("host").say("one")
 
@@ -154,3 +158,67 @@ def test_it_can_begin_without_a_call(calls):
     calls.speaker("host").say("one")
 
     assert (before, calls.told) == (["load"], ["load", "traced", "said one"])
+
+
+def test_nothing_is_wrapped_where_there_is_nothing_to_tell(calls):
+    """When the preparation says that there is no use, the method stays what it was."""
+    first_use = FirstUse(lambda: False)
+    first_use.at_call(calls.speaker, "say", lambda: calls.told.append("load"), lambda: calls.wrap("traced"))
+
+    calls.speaker("host").say("one")
+
+    assert calls.told == ["said one"]
+
+
+def test_a_function_of_a_module_stays_the_one_that_was_imported_by_name():
+    """Whoever took a function from its module before holds what is there after, and calls the wrapping."""
+    library, told = ModuleType("library"), []
+    library.speak = lambda word: told.append(word) or word
+    first_use = FirstUse()
+
+    def wrap() -> None:
+        wrapped = library.speak
+        library.speak = lambda word: wrapped(f"traced {word}")
+
+    first_use.at_call(library, "speak", lambda: None, wrap, is_call_from_host)
+    speak = library.speak
+
+    words = [speak("one"), library.speak("two")]
+
+    assert words == told == ["traced one", "traced two"]
+    assert library.speak is speak
+
+
+def test_calls_from_the_standard_library_do_not_count():
+    """What Python's own modules do while they are imported is no use by the host."""
+    library, begun = ModuleType("library"), []
+    library.speak = lambda: None
+    FirstUse(lambda: begun.append(True) or True).at_call(
+        library, "speak", lambda: None, lambda: None, is_call_from_host
+    )
+
+    exec("speak()", {"__name__": "json.decoder", "speak": library.speak})
+    before = list(begun)
+    exec("speak()", {"__name__": "shop", "speak": library.speak})
+
+    assert (before, begun) == ([], [True])
+
+
+def test_whoever_has_waited_in_vain_waits_no_more(calls):
+    """A preparation that hangs stops each of the host's calls at most once, and a call then goes straight through."""
+    is_loading, go_on = threading.Event(), threading.Event()
+    module._turn.patience_s = 0.2
+    calls.wait(lambda: (is_loading.set(), go_on.wait(20)))
+    first = threading.Thread(target=lambda: calls.speaker("host").say("one"))
+    first.start()
+    is_loading.wait(10)
+    began_s = time.monotonic()
+
+    for _ in range(10):
+        calls.speaker("host").say("two")
+    took_s = time.monotonic() - began_s
+    go_on.set()
+    first.join()
+
+    assert took_s < 1
+    assert calls.told.count("said two") == 10
