@@ -46,6 +46,13 @@ class App:
             assert time.monotonic() < deadline_s, f"it does not listen: {self.errors.read_text()}"
             time.sleep(0.05)
 
+    def wait_for_workers(self, count: int, timeout_s: float = 20) -> None:
+        """Wait until so many workers of gunicorn take requests and signals."""
+        deadline_s = time.monotonic() + timeout_s
+        while self.errors.read_text().count("worker is ready") < count:
+            assert time.monotonic() < deadline_s, f"too few workers: {self.errors.read_text()}"
+            time.sleep(0.05)
+
     def wait_for_output(self, text: str, timeout_s: float = 20) -> None:
         """Wait until its stdout begins with the text."""
         deadline_s = time.monotonic() + timeout_s

@@ -84,7 +84,7 @@ def test_gunicorn_with_greenlets(options, start_app, stock, packages, sink):
     """Four workers with greenlets: one trace per request over both services, every span once, a clean end."""
     variables = {"STOCK_URL": stock.url, "PYTHONPATH": str(packages("gevent"))}
     app = start_app([*WORKERS, *options, "flask_app:app"], sink.url, **variables)
-    app.wait_until_it_listens()
+    app.wait_for_workers(4)
 
     answers = [json.loads(answer) for answer in app.get_all([f"/items/{number + 1}" for number in range(100)])]
     app.get_all(["/call"] * 4)
