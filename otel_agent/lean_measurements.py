@@ -8,18 +8,28 @@ import math
 import os
 import sys
 from _thread import allocate_lock
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    MeterProvider,
+    TraceBasedExemplarFilter,
+)
 from opentelemetry.sdk.metrics._internal import instrument as sdk
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
+from opentelemetry.sdk.metrics._internal.aggregation import _ExplicitBucketHistogramAggregation
+from opentelemetry.sdk.metrics._internal.exemplar import AlignedHistogramBucketExemplarReservoir
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from otel_agent.attribute_values import CleanAttributes
 from otel_agent.background import BackgroundThread
@@ -29,7 +39,7 @@ from otel_agent.current_context import get_current
 _KNOWN = "_spanwise_series"
 _MOST_KNOWN = 1_000
 # From so many that wait on, they are added up in the background; from so many more on, by whoever measures.
-_MANY, _TOO_MANY = 1_000, 20_000
+_MANY, _TOO_MANY = 4_000, 20_000
 _IDLE_S = 3600.0
 # How long to wait for another who adds up: it could be a call of one's own that a signal has interrupted.
 _PATIENCE_S = 1.0
@@ -43,14 +53,25 @@ class _Series(NamedTuple):
     """What the measurements with certain attributes are added to, as long as the provider has the same readers."""
 
     attributes: dict[str, Any]
-    aggregates: tuple[Callable[[Any, bool], None], ...]
+    aggregations: tuple[Any, ...]
     storages: object
     consumer: Any
     instrument: Any
+    is_exemplar: Callable[[SpanContext | None], bool]
 
 
-# The measurements that wait: their series, amount, time and context.
-_waiting: deque[tuple[_Series, float, int, Context]] = deque()
+# What is taken down of a measurement: its amount, its time, and of its context no more than the span.
+_Taken = tuple[float, int, SpanContext | None]
+
+# The filters of exemplars that ask for nothing but the span, and what they answer.
+_FILTERS: dict[type, Callable[[SpanContext | None], bool]] = {
+    AlwaysOffExemplarFilter: lambda _span: False,
+    AlwaysOnExemplarFilter: lambda _span: True,
+    TraceBasedExemplarFilter: lambda span: span is not None and bool(span.trace_flags & TraceFlags.SAMPLED),
+}
+
+# The measurements that wait: their series, and what is taken down.
+_waiting: deque[tuple[_Series, float, int, SpanContext | None]] = deque()
 _adding_up = allocate_lock()
 
 
@@ -77,8 +98,11 @@ def _lean(official: Callable[..., None], least: float) -> Callable[..., None]:
     def measure(self: Any, amount: float, attributes: Any = None, context: Context | None = None) -> None:
         known, config = getattr(self, _KNOWN, None), self._meter_config
         series = known.get(_key(attributes)) if known else None
+        above: Any = (get_current() if context is None else context).get(_SPAN_KEY)
+        span = None if above is None else getattr(above, "_context", above)
         if (
             series is None
+            or (span is not None and type(span) is not SpanContext)
             or series.storages is not series.consumer._reader_storages
             or not least <= amount < math.inf
             or not (config is None or config.is_enabled)
@@ -86,7 +110,7 @@ def _lean(official: Callable[..., None], least: float) -> Callable[..., None]:
             official(self, amount, attributes, context)
             _learn(self, attributes, context)
             return
-        _waiting.append((series, amount, vars(sdk)["time_ns"](), get_current() if context is None else context))
+        _waiting.append((series, amount, vars(sdk)["time_ns"](), span))
         if len(_waiting) >= _MANY:
             _relieve()
 
@@ -99,9 +123,11 @@ def _learn(instrument: Any, attributes: Any, context: Context | None) -> None:
     if key is None or len(known) >= _MOST_KNOWN:
         return
     consumer = instrument._measurement_consumer
-    storages = consumer._reader_storages
+    storages, is_exemplar = consumer._reader_storages, _FILTERS.get(type(consumer._sdk_config.exemplar_filter))
+    if is_exemplar is None:
+        return
     clean: Any = Measurement(0, 0, instrument, context or get_current(), attributes).attributes or {}
-    aggregates = []
+    aggregations = []
     for storage in storages.values():
         for match in storage._get_or_init_view_instrument_match(instrument):
             kept = match._view._attribute_keys
@@ -109,8 +135,8 @@ def _learn(instrument: Any, attributes: Any, context: Context | None) -> None:
             aggregation = match._attributes_aggregation.get(_hash_attributes(own))
             if aggregation is None:  # the SDK did not take it
                 return
-            aggregates.append(aggregation.aggregate)
-    known[key] = _Series(dict(clean), tuple(aggregates), storages, consumer, instrument)
+            aggregations.append(aggregation)
+    known[key] = _Series(dict(clean), tuple(aggregations), storages, consumer, instrument, is_exemplar)
 
 
 def add_up() -> None:
@@ -124,20 +150,61 @@ def add_up() -> None:
 
 def _add_up() -> None:
     while _waiting:
-        series, amount, time_ns, context = _waiting.popleft()
-        is_sampled = series.consumer._sdk_config.exemplar_filter.should_sample(
-            amount, time_ns, series.attributes, context
-        )
+        batches: dict[int, tuple[_Series, list[_Taken]]] = {}
+        for _ in range(min(len(_waiting), _MANY)):
+            series, amount, time_ns, span = _waiting.popleft()
+            batch = batches.get(id(series)) or batches.setdefault(id(series), (series, []))
+            batch[1].append((amount, time_ns, span))
+        for series, taken in batches.values():
+            for aggregation in series.aggregations:
+                add = _add_to_histogram if _is_plain(aggregation) else _add_officially
+                add(series, aggregation, taken)
+
+
+def _is_plain(aggregation: Any) -> bool:
+    """Tell whether it is a histogram that keeps the last exemplar of each bucket."""
+    return (
+        type(aggregation) is _ExplicitBucketHistogramAggregation
+        and type(aggregation._reservoir) is AlignedHistogramBucketExemplarReservoir
+    )
+
+
+def _add_officially(series: _Series, aggregation: Any, batch: list[_Taken]) -> None:
+    for amount, time_ns, span in batch:
         measurement: Any = object.__new__(Measurement)
         measurement.__dict__.update(
             value=amount,
             time_unix_nano=time_ns,
             instrument=series.instrument,
-            context=context,
+            context=_context_of(span),
             attributes=series.attributes,
         )
-        for aggregate in series.aggregates:
-            aggregate(measurement, is_sampled)
+        aggregation.aggregate(measurement, series.is_exemplar(span))
+
+
+def _add_to_histogram(series: _Series, aggregation: Any, batch: list[_Taken]) -> None:
+    """Add a batch at once, and offer as exemplars those alone that later ones would not replace."""
+    bounds, amounts = aggregation._boundaries, [amount for amount, _, _ in batch]
+    buckets = [bisect_left(bounds, amount) for amount in amounts]
+    with aggregation._lock:
+        if aggregation._value is None:
+            aggregation._value = aggregation._get_empty_bucket_counts()
+        for bucket in buckets:
+            aggregation._value[bucket] += 1
+        aggregation._sum += sum(amounts)
+        if aggregation._record_min_max:
+            aggregation._min, aggregation._max = min(aggregation._min, *amounts), max(aggregation._max, *amounts)
+    without = set(buckets)
+    for bucket, (amount, time_ns, span) in zip(reversed(buckets), reversed(batch), strict=True):
+        if bucket in without and series.is_exemplar(span):
+            without.remove(bucket)
+            aggregation._reservoir.offer(amount, time_ns, series.attributes, _context_of(span))
+        if not without:
+            break
+
+
+def _context_of(span: SpanContext | None) -> Context:
+    return Context() if span is None or not span.is_valid else set_span_in_context(NonRecordingSpan(span), Context())
 
 
 def _add_up_in_background(_is_last: bool) -> float:

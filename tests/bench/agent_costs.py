@@ -221,6 +221,9 @@ def _worker(feature: str, is_off: bool) -> Iterator[Callable[[int], float]]:
 
 
 def _work(feature: str) -> None:
+    from otel_agent.boot import boot
+
+    boot()
     operation = FEATURES[feature]()
     for line in sys.stdin:
         count = int(line)

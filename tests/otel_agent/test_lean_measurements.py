@@ -1,10 +1,16 @@
 """Measurements that are taken down where they are made and added up later."""
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    MeterProvider,
+    TraceBasedExemplarFilter,
+)
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from otel_agent import lean_measurements
 from otel_agent.attribute_values import CleanAttributes
@@ -117,3 +123,29 @@ def test_a_measurement_within_another_is_not_lost(lean, monkeypatch):
     monkeypatch.setattr(lean_measurements, "_add_up", interrupted)
 
     assert points(reader) == [({}, 2)]
+
+
+@pytest.mark.parametrize("filter_", [TraceBasedExemplarFilter(), AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter()])
+def test_a_histogram_says_what_the_sdks_says(filter_):
+    """Counts, sum, extremes and the exemplar of each bucket are those of a histogram that adds up one by one."""
+    flags = (TraceFlags.SAMPLED, TraceFlags.DEFAULT)
+    contexts = [
+        set_span_in_context(NonRecordingSpan(SpanContext(7, 10 + number, False, TraceFlags(flags[number % 2]))))
+        for number in range(60)
+    ]
+    said = []
+    for is_lean in (False, True):
+        reader = InMemoryMetricReader()
+        provider = MeterProvider([reader], exemplar_filter=filter_, shutdown_on_exit=False)
+        histogram = provider.get_meter("a").create_histogram("b", explicit_bucket_boundaries_advisory=(1, 2, 4))
+        record = type(histogram).record
+        measure = lean_measurements._lean(record, 0.0) if is_lean else record
+        for number, context in enumerate(contexts):
+            measure(histogram, number % 7, {"c": "d"}, context)
+        lean_measurements.add_up()
+        (point,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+        exemplars = [(one.value, one.span_id, one.trace_id, one.filtered_attributes) for one in point.exemplars]
+        said.append((point.bucket_counts, point.count, point.sum, point.min, point.max, exemplars))
+
+    assert said[0] == said[1]
+    assert len(said[1][-1]) == (0 if isinstance(filter_, AlwaysOffExemplarFilter) else 4)
