@@ -45,9 +45,13 @@ _MAPPINGS = (dict, OrderedDict, defaultdict, MappingProxyType, BoundedAttributes
 
 
 class CleanAttributes(dict[str, Any]):
-    """Attributes that are clean already and that nobody changes, so that nobody needs to look at them again."""
+    """Attributes that are clean already and that nobody changes, so that nobody needs to look at them again.
 
-    __slots__ = ("series_key",)
+    Others keep in its slots what they have made of it.
+    """
+
+    __slots__ = ("encoded", "series_key")
+    encoded: tuple[bytes, bytes]
 
 
 def clean_value(value: Any, most_characters: int | None = None) -> Any:

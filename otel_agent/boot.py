@@ -34,6 +34,9 @@ _START_AGE_S = 1.0
 # Python itself looks for these, or the standard library does in vain: that is no use by the host.
 _NO_USE = ("sitecustomize", "usercustomize", "apport_python_hook", "org.", "_sysconfigdata")
 _LRU_CACHE = "lru_cache"
+# The options by which uWSGI lets an app have threads, and what it takes for a no.
+_UWSGI_THREADS = ("enable-threads", "threads")
+_OFF = frozenset({b"false", b"0", b"off", b"no"})
 # Of the standard library, what other instrumentors than the agent's own may wrap.
 _OTHERS_WRAP = {"urllib.request"}
 
@@ -112,7 +115,9 @@ def _wait_for_others(first_use: "FirstUse", settings: "Settings") -> None:
     libraries -= {INSTRUMENTATIONS[name] for name in FIRST_CALLS}
     is_asked_for = settings.log_level is not None or settings.memory_window_s is not None or settings.profiler != "off"
     # OpenTelemetry's own variables about log records set the host's format, which its first record is to have.
-    if is_asked_for or settings.has_log_variables or libraries & modules_before:
+    # A program that embeds Python may fork without telling it, which no thread survives: it is the app that begins.
+    is_embedded = not sys.orig_argv
+    if not is_embedded and (is_asked_for or settings.has_log_variables or libraries & modules_before):
         first_use.begin()
         return
 
@@ -122,16 +127,29 @@ def _wait_for_others(first_use: "FirstUse", settings: "Settings") -> None:
 
     first_use.at_import(is_use)
     first_use.not_after_end()
-    if settings.has_metrics:
+    if settings.has_metrics and not is_embedded:
         first_use.at_age(_START_AGE_S)
 
 
+def _is_without_threads() -> bool:
+    """Tell whether uWSGI serves this process, and has not been told that its app has threads."""
+    options = getattr(sys.modules.get("uwsgi"), "opt", None)
+    if not isinstance(options, dict):
+        return False
+    return all(options.get(name, b"false") in _OFF for name in _UWSGI_THREADS)
+
+
 def _start() -> bool:
-    global is_started  # noqa: PLW0603 - see above
+    global is_started, obstacle  # noqa: PLW0603 - see above
     from otel_agent.diagnostics import open_diagnostics
     from otel_agent.settings import read_process_environment
 
     settings, warnings = read_process_environment()  # the host may have changed it
+    if _is_without_threads():
+        obstacle = "uWSGI runs without threads of Python; start it with --enable-threads"
+        with open_diagnostics(settings.log_level):
+            _logger.warning("nothing is recorded: %s", obstacle)
+        return False
     disabled = settings.disabled_instrumentations
     with open_diagnostics(settings.log_level):
         for warning in warnings:

@@ -4,17 +4,16 @@ import time
 from contextvars import Token
 from functools import lru_cache
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.instrumentation import _semconv
 from opentelemetry.instrumentation.utils import _SUPPRESS_INSTRUMENTATION_KEY_PLAIN
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from opentelemetry.trace.propagation import _SPAN_KEY
 from opentelemetry.util.types import AttributeValue
 
 from otel_agent.attribute_values import CleanAttributes, cleaned
-from otel_agent.current_context import get_current
+from otel_agent.current_context import attach, detach, get_current, with_span
 from otel_agent.guard import guard
 from otel_agent.statements import read_statement
 
@@ -45,7 +44,7 @@ class Description(NamedTuple):
 
     operation: str
     span_name: str
-    attributes: CleanAttributes
+    attributes: dict[str, Any]
     dimensions: CleanAttributes
 
 
@@ -73,8 +72,10 @@ class StatementTracer:
 
     def describe(self, text: str, database: Database) -> "Description":
         """Return what is known of the statement `text` before it runs; the caller must not change it."""
-        is_short = type(text) is str and len(text) <= _LONGEST_KNOWN
-        return self._describe_known(text, database) if is_short else self._describe(text, database)
+        if type(text) is str and len(text) <= _LONGEST_KNOWN:
+            return self._describe_known(text, database)
+        description = self._describe(text, database)
+        return description._replace(attributes=dict(description.attributes))  # which nobody shares
 
     def _describe(self, text: str, database: Database) -> "Description":
         statement, mode = read_statement(text), self.database_mode
@@ -121,7 +122,13 @@ class Execution:
         with _starting:
             current = get_current()
             if not (current.get(_SUPPRESSED) or current.get(_SUPPRESSED_PLAIN)):
-                self._start(current)
+                tracer, self._context = self._tracer, current
+                operation, name, attributes, self._dimensions = tracer.describe(self._text, self._database)
+                if operation not in _NOISE:
+                    self._span = tracer.tracer.start_span(name, current, SpanKind.CLIENT, attributes)
+                if not tracer.is_leaf:
+                    self._token = attach(context.set_value(_SUPPRESSED, True, current))
+                self._start_s = time.perf_counter()
         return self
 
     def __exit__(
@@ -129,29 +136,20 @@ class Execution:
     ) -> None:
         """End the span, with the error of the statement if it had one."""
         with _ending:
-            if self._token is not None:
-                context.detach(self._token)
-                self._token = None
-            if self._span is not None:
-                self._end(self._span, error)
-                self._span = None
+            token, self._token = self._token, None
+            if token is not None:
+                detach(token)
+            span, self._span = self._span, None
+            if span is not None:
+                duration_s = time.perf_counter() - self._start_s
+                dimensions = self._dimensions if error is None else self._fail(span, error)
+                self._tracer.duration.record(duration_s, dimensions, with_span(span, self._context))
+                span.end()
 
-    def _start(self, current: context.Context) -> None:
-        tracer = self._tracer
-        operation, name, attributes, self._dimensions = tracer.describe(self._text, self._database)
-        self._context = current
-        if operation not in _NOISE:
-            self._span = tracer.tracer.start_span(name, current, SpanKind.CLIENT, attributes)
-        if not tracer.is_leaf:
-            self._token = context.attach(context.set_value(_SUPPRESSED, True, current))
-        self._start_s = time.perf_counter()
-
-    def _end(self, span: Span, error: BaseException | None) -> None:
-        duration_s, dimensions = time.perf_counter() - self._start_s, self._dimensions
-        if error is not None:
-            dimensions = CleanAttributes(cleaned({**dimensions, "error.type": type(error).__qualname__}))
-            span.set_attribute("error.type", type(error).__qualname__)
-            span.record_exception(error)
-            span.set_status(Status(StatusCode.ERROR, str(error)))
-        self._tracer.duration.record(duration_s, dimensions, context.Context({**self._context, _SPAN_KEY: span}))
-        span.end()
+    def _fail(self, span: Span, error: BaseException) -> CleanAttributes:
+        """Write the error on the span; return the attributes of the data point."""
+        kind = type(error).__qualname__
+        span.set_attribute("error.type", kind)
+        span.record_exception(error)
+        span.set_status(Status(StatusCode.ERROR, str(error)))
+        return CleanAttributes(cleaned({**self._dimensions, "error.type": kind}))

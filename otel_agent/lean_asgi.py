@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 from opentelemetry.trace import SpanKind
 
+from otel_agent.current_context import get_current
 from otel_agent.lean_http import (
     METHODS,
     Activation,
@@ -64,7 +64,7 @@ def _call(official: Any, fallback: Callable[..., Awaitable[None]]) -> Callable[.
 
 def _is_off() -> bool:
     """Tell whether the host has switched tracing off where it calls the application: in what is current there."""
-    return bool(otel_context.get_current()) and not is_http_instrumentation_enabled()
+    return bool(get_current()) and not is_http_instrumentation_enabled()
 
 
 def _is_excluded(official: Any, middleware: Any, scope: Any) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
@@ -21,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.http import detect_synthetic_user_agent
 
 from otel_agent.attribute_values import CleanAttributes, cleaned
+from otel_agent.current_context import attach, detach, get_current, with_span
 
 # These are written as they are; what to make of any other method the official code decides.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
@@ -100,15 +100,15 @@ class Activation:
     __slots__ = ("_token", "context", "span")
 
     def __init__(self, span: Any, context: Context) -> None:
-        self.span, self.context = span, trace.set_span_in_context(span, context)
+        self.span, self.context = span, with_span(span, context)
 
     def __enter__(self) -> None:
         """Begin the block."""
-        self._token = otel_context.attach(self.context)
+        self._token = attach(self.context)
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         """End the block."""
-        otel_context.detach(self._token)
+        detach(self._token)
         if error is not None:  # written as OpenTelemetry would have, down to its own frame in the stack trace
             activation: Any = trace.use_span(self.span)
             activation.__enter__()
@@ -133,12 +133,12 @@ def start_span(
     request has a header `traceparent` or `baggage`.
     """
     tracer, name, start_ns = what
-    if may_have_caller or otel_context.get_current().get(_SPAN_KEY) is not None or not _is_w3c(get_global_textmap()):
+    if may_have_caller or get_current().get(_SPAN_KEY) is not None or not _is_w3c(get_global_textmap()):
         official: Any = _start_internal_or_server_span
         span, token = official(tracer, name, start_ns, carrier, getter, attributes)
-        context = otel_context.get_current()
+        context = get_current()
         if token is not None:
-            otel_context.detach(token)
+            detach(token)
         return span, context
     context = Context()
     return tracer.start_span(name, context, SpanKind.SERVER, attributes, start_time=start_ns), context

@@ -7,6 +7,7 @@ of the SDK has others, nothing is taken over.
 
 from _thread import allocate_lock
 from collections.abc import Callable
+from random import getrandbits
 from typing import Any, cast
 
 from opentelemetry import metrics, trace
@@ -25,6 +26,7 @@ from opentelemetry.trace.propagation import _SPAN_KEY
 
 from otel_agent.attribute_values import CleanAttributes, clean_value, cleaned
 from otel_agent.current_context import get_current
+from otel_agent.span_attributes import SpanAttributes
 from otel_agent.span_processors import ListeningProcessors
 
 _UNSET = Status(StatusCode.UNSET)
@@ -75,8 +77,8 @@ class LeanSpan(sdk._Span):
     def set_attribute(self, key: str, value: Any) -> None:
         """Set a plain value where no limit is to be heeded, and leave the others to the SDK."""
         attributes = self._attributes
-        most, is_plain = attributes.maxlen, type(key) is str and key and type(value) in _PLAIN
-        if not is_plain or attributes.max_value_len is not None or (most is not None and len(attributes._dict) >= most):
+        is_plain = type(key) is str and key and type(value) in _PLAIN and isinstance(attributes, SpanAttributes)
+        if not (is_plain and attributes.has_room_for(1)):
             super().set_attribute(key, value)
             return
         clean = clean_value(value)
@@ -84,6 +86,7 @@ class LeanSpan(sdk._Span):
             if self._end_time is not None:
                 sdk.logger.warning("Setting attribute on ended span.")
                 return
+            attributes.own()
             attributes._dict[key] = clean
 
     def end(self, end_time: int | None = None) -> None:
@@ -121,8 +124,8 @@ class _Plan:
         limits = tracer._span_limits
         self.most_attributes = limits.max_span_attributes
         self.longest_value = limits.max_span_attribute_length
-        fields = {"maxlen": self.most_attributes, "dropped": 0, "max_value_len": self.longest_value}
-        self.attributes_class: Any = type("BoundedAttributes", (BoundedAttributes,), {**fields, "_immutable": False})
+        fields = {"maxlen": self.most_attributes, "max_value_len": self.longest_value}
+        self.attributes_class: Any = type("BoundedAttributes", (SpanAttributes,), fields)
         self.span_class: Any = type(
             "_Span",
             (LeanSpan,),
@@ -135,12 +138,6 @@ class _Plan:
             },
         )
 
-    def keeps(self, parent: Any) -> bool:
-        """Tell whether a span of this parent, a SpanContext or None, is kept whatever else it is."""
-        if parent is None:
-            return self.keeps_roots
-        return bool(parent[3] & 1) and (self.keeps_remote if parent[2] else self.keeps_local)
-
     def bounded(self, attributes: Any) -> Any:
         """Return the attributes of a span, or None where they are too many or no dictionary."""
         bounded = _new(self.attributes_class)
@@ -152,7 +149,7 @@ class _Plan:
         if self.most_attributes is not None and len(attributes) > self.most_attributes:
             return None
         if kind is CleanAttributes and self.longest_value is None:
-            bounded._dict = dict(attributes)
+            bounded._dict = attributes
             return bounded
         if kind is not dict:
             return None
@@ -162,15 +159,17 @@ class _Plan:
             bounded.dropped = dropped
         return bounded
 
-    def context(self, parent: Any) -> SpanContext:
-        """Return the context of a new span of this parent, a SpanContext or None."""
-        if parent is None:
-            ids = self.ids
-            parts = ids.generate_trace_id(), ids.generate_span_id(), False, _SAMPLED_RANDOM, _NO_TRACE_STATE, True
-        else:
-            flags = _SAMPLED_RANDOM if parent[3] & 2 else _SAMPLED
-            parts = parent[0], self.ids.generate_span_id(), False, flags, parent[4], True
+    def root_context(self) -> SpanContext:
+        """Return the context of a new span that has no parent."""
+        ids = self.ids
+        parts = ids.generate_trace_id(), ids.generate_span_id(), False, _SAMPLED_RANDOM, _NO_TRACE_STATE, True
         return _new_tuple(SpanContext, parts)
+
+
+def _below(parent: Any) -> SpanContext:
+    """Return the context of a new span of this parent; its id is made as RandomIdGenerator does."""
+    flags = _SAMPLED_RANDOM if parent[3] & 2 else _SAMPLED
+    return _new_tuple(SpanContext, (parent[0], getrandbits(64) or 1, False, flags, parent[4], True))
 
 
 def _keeps_all(sampler: Sampler) -> bool:
@@ -192,19 +191,23 @@ def start_span(  # noqa: PLR0913, PLR0917 - the SDK's signature
     plan = getattr(self, _PLAN, None) or self.__dict__.setdefault(_PLAN, _Plan(self))
     above: Any = (get_current() if context is None else context).get(_SPAN_KEY)
     parent = None if above is None else above._context if hasattr(type(above), "is_lean") else _context_of(above)
-    is_usual = not links and type(kind) is SpanKind and self._is_enabled()
-    kept = plan.bounded(attributes) if is_usual and plan.keeps(parent) else None
-    if kept is None:
+    if parent is None:
+        is_kept = plan.keeps_roots
+    else:
+        is_kept = parent[3] & 1 and (plan.keeps_remote if parent[2] else plan.keeps_local)
+    is_usual = is_kept and not links and type(kind) is SpanKind and self._tracer_config.is_enabled
+    bounded = plan.bounded(attributes) if is_usual else None
+    if bounded is None:
         return _official(  # type: ignore[no-any-return]
             self, name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
         )
     span = _new(plan.span_class)
     span._name = name
-    span._context = plan.context(parent)
+    span._context = plan.root_context() if parent is None else _below(parent)
     span._parent = parent
     span._kind = kind
     span._resource = self.resource
-    span._attributes = kept
+    span._attributes = bounded
     span._lock = allocate_lock()
     span._start_time = vars(sdk)["time_ns"]() if start_time is None else start_time
     if not (record_exception and set_status_on_exception):
@@ -239,6 +242,7 @@ def _is_like_the_sdk() -> bool:
         _is_like(lean, official)
         and _is_like(cast("Any", lean)._attributes, official._attributes)
         and {*sdk.Span.end.__code__.co_names} == _END_NAMES
+        and hasattr(BoundedAttributes, "_setitem_locked")
         and SpanContext(1, 2, False, _SAMPLED) == (1, 2, False, _SAMPLED, _NO_TRACE_STATE, True)
     )
 

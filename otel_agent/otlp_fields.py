@@ -13,6 +13,8 @@ from opentelemetry.exporter.otlp.proto.common._internal import (
     _encode_value,
 )
 
+from otel_agent.attribute_values import CleanAttributes
+
 _MOST_KNOWN = 1_000
 # Longer texts, and numbers that are as good as never the same, are not worth keeping.
 _LONGEST_KNOWN = 500
@@ -79,6 +81,18 @@ class KnownAttributes(KnownFields):
         values: Mapping[str, Any] = getattr(attributes, "_dict", attributes)
         if not values:
             return ()
+        if type(values) is CleanAttributes:
+            return (self._of_clean(values),)
+        return self._of(values)
+
+    def _of_clean(self, values: CleanAttributes) -> bytes:
+        """Return the fields of attributes that are as good as certain to come again."""
+        known: tuple[bytes, bytes] | None = getattr(values, "encoded", None)
+        if known is None or known[0] != self._tag:
+            values.encoded = known = self._tag, b"".join(self._of(values))
+        return known[1]
+
+    def _of(self, values: Mapping[str, Any]) -> Iterable[bytes]:
         if _REPEATED.issuperset(map(type, values.values())):
             return map(self.__getitem__, values.items())
         return [

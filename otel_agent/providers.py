@@ -53,13 +53,17 @@ class _Queueing:
         self._end()
 
 
+# Where in a SpanContext, which is a tuple.
+_FLAGS = 3
+
+
 class _SpanProcessor(_Queueing, SpanProcessor):
     """Queues the sampled spans that end."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span."""
-        context = span._context
-        if context and context.trace_flags & TraceFlags.SAMPLED:
+        context: Any = span._context
+        if context and context[_FLAGS] & TraceFlags.SAMPLED:
             self._queue.put(span)
 
 

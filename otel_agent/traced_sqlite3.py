@@ -11,6 +11,7 @@ from typing import Any
 from otel_agent.database import Database, Execution, StatementTracer
 
 _tracer = StatementTracer("otel_agent.instrumentations.sqlite3", is_leaf=True)
+_UNKNOWN = Database("sqlite")
 _FACTORY_POSITION = 5  # of sqlite3.connect's parameters
 
 
@@ -19,17 +20,17 @@ class TracedCursor(sqlite3.Cursor):
 
     def execute(self, sql: str, *args: Any) -> Any:
         """Execute as sqlite3.Cursor does."""
-        with Execution(_tracer, sql, _database_of(self)):
+        with Execution(_tracer, sql, getattr(self.connection, "traced_database", _UNKNOWN)):
             return super().execute(sql, *args)
 
     def executemany(self, sql: str, *args: Any) -> Any:
         """Execute as sqlite3.Cursor does; all parameter sets are one span."""
-        with Execution(_tracer, sql, _database_of(self)):
+        with Execution(_tracer, sql, getattr(self.connection, "traced_database", _UNKNOWN)):
             return super().executemany(sql, *args)
 
     def executescript(self, sql_script: str) -> Any:
         """Execute as sqlite3.Cursor does; the whole script is one span."""
-        with Execution(_tracer, sql_script, _database_of(self)):
+        with Execution(_tracer, sql_script, getattr(self.connection, "traced_database", _UNKNOWN)):
             return super().executescript(sql_script)
 
 
@@ -57,11 +58,6 @@ class TracedConnection(sqlite3.Connection):
     def executescript(self, *args: Any) -> Any:
         """Execute on a new cursor, as `execute` does."""
         return self.cursor().executescript(*args)
-
-
-def _database_of(cursor: sqlite3.Cursor) -> Database:
-    database = getattr(cursor.connection, "traced_database", None)
-    return database if isinstance(database, Database) else Database("sqlite")
 
 
 def traced_connect(

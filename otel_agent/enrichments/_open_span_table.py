@@ -63,7 +63,7 @@ class OpenSpanTable(SpanProcessor):
 
     def has_span_of(self, thread_id: int) -> bool:
         """Tell whether a span that started in the thread is open."""
-        return any(entry[1] == thread_id for entry in tuple(self._entries.values()))
+        return thread_id in [started_in for _, started_in in tuple(self._entries.values())]
 
     def __bool__(self) -> bool:
         """Tell whether any span is open."""

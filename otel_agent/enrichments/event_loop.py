@@ -36,6 +36,8 @@ _IDLE_BEAT_S = 0.5
 _BLOCKED_S = 0.05
 # So late a heartbeat makes the watchdog look at what the loop is doing.
 _LATE_S = 0.1
+# While all heartbeats are in time: every look takes the interpreter's lock from the host.
+_LOOK_S = 0.2
 _MAX_DELAYED_SPANS = 100
 _MAX_CALLS_PER_BLOCK = 5
 _MAX_FRAMES = 30
@@ -145,6 +147,7 @@ class Watchdog(SpanProcessor):
     def __init__(self) -> None:
         self.begin()
         self._worker = Worker("EventLoopWatchdog", self._look)
+        self._hears = False
 
     def begin(self) -> None:
         """Begin anew, as a forked child does; a loop that goes on in it is watched again from its next beat on."""
@@ -159,6 +162,9 @@ class Watchdog(SpanProcessor):
 
     def watch(self, heartbeat: _Heartbeat) -> None:
         """See to it that the thread looks soon after the beat is due."""
+        if not self._hears:
+            self._hears = True
+            watch_spans(self)
         self.heartbeats[heartbeat.thread_id] = heartbeat
         if heartbeat.due_s + _LATE_S + _BEAT_S < self._next_look_s:
             self._worker.wake()
@@ -169,8 +175,8 @@ class Watchdog(SpanProcessor):
         for heartbeat in heartbeats:
             if now_s - heartbeat.due_s > _LATE_S:
                 heartbeat.name_the_call()
-        next_s = min((heartbeat.due_s for heartbeat in heartbeats), default=math.inf) + _LATE_S + 0.001
-        self._next_look_s = max(next_s, now_s + _BEAT_S)
+        due_s = min((heartbeat.due_s for heartbeat in heartbeats), default=math.inf)
+        self._next_look_s = max(due_s + _LATE_S + 0.001, now_s + (_BEAT_S if due_s < now_s else _LOOK_S))
         return self._next_look_s - now_s if heartbeats else None
 
 
@@ -185,5 +191,4 @@ def start() -> None:
     watchdog = Watchdog()
     in_children(watchdog.begin)
     TABLE.install()
-    watch_spans(watchdog)
     follow_loops(lambda loop: _Heartbeat(loop, watchdog, lag).stop)

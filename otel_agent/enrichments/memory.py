@@ -30,6 +30,8 @@ _SERVER, _CONSUMER = SpanKind.SERVER, SpanKind.CONSUMER
 _MAX_ENDPOINTS = 200
 _UNREADABLE = (OSError, ValueError, ImportError)
 _OTHER = "other"
+# Where in a SpanContext, which is a tuple.
+_SPAN_ID = 1
 # Nobody but the requests' own threads adds much between two that follow each other so closely.
 _SOON_NS = 5_000_000
 # How long the allocations are traced after the agent's own verdict.
@@ -163,10 +165,10 @@ class EndpointGrowth(SpanProcessor):
         context: Any = span._context
         with self._lock:
             self._alone = None
-            self._in_flight.add(context.span_id)
+            self._in_flight.add(context[_SPAN_ID])
             if len(self._in_flight) == 1:
                 try:
-                    self._alone = context.span_id, self._settle(span._start_time or 0)
+                    self._alone = context[_SPAN_ID], self._settle(span._start_time or 0)
                 except _UNREADABLE:
                     return
 
@@ -177,9 +179,9 @@ class EndpointGrowth(SpanProcessor):
             return
         context: Any = span._context
         with self._lock:
-            self._in_flight.discard(context.span_id)
+            self._in_flight.discard(context[_SPAN_ID])
             alone = self._alone
-            if alone is not None and alone[0] == context.span_id:
+            if alone is not None and alone[0] == context[_SPAN_ID]:
                 self._alone = None
                 try:
                     end = self._resident.read_bound(), self.traced_bytes()

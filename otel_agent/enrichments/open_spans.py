@@ -1,5 +1,6 @@
 """Open spans: each is recorded as it stands after a second, so that what hangs or is killed shows where it was."""
 
+import math
 import time
 from types import FrameType
 
@@ -27,7 +28,7 @@ class _Recorder:
     """Sends a record of every span that is open for `after_s`, and again every 30 s."""
 
     def __init__(self, after_s: float) -> None:
-        self._after_ns = int(after_s * 1e9)
+        self._after_s = after_s
         self.pause_s = min(after_s / 4, 0.25)
         self._due_ns: dict[int, int] = {}  # by span id: when to send the next record
 
@@ -36,7 +37,8 @@ class _Recorder:
         spans, now_ns = [span for span, _ in TABLE.spans()], time.time_ns()
         is_open = {span.context.span_id for span in spans}
         self._due_ns = {span_id: due_ns for span_id, due_ns in self._due_ns.items() if span_id in is_open}
-        due = [span for span in spans if self._is_due(span, now_ns)][: max(1, int(_MAX_RECORDS_PER_S * self.pause_s))]
+        most = max(1, int(_MAX_RECORDS_PER_S * self.pause_s))
+        due = [span for span in spans if self._when_due_ns(span, now_ns) <= now_ns][:most]
         places: dict[int, FrameType] = {}
         if due:
             with guard("find out where open spans are"):
@@ -44,11 +46,18 @@ class _Recorder:
         for span in due:
             self._due_ns[span.context.span_id] = now_ns + int(_AGAIN_S * 1e9)
             _send(span, now_ns, places.get(span.context.span_id))
-        return self.pause_s if spans else None
+        if not spans:
+            return None
+        next_s = (min(self._when_due_ns(span, now_ns) for span in spans) - now_ns) / 1e9
+        # Spans that begin meanwhile are due later than that. Every look takes the interpreter's lock from the host.
+        return max(self.pause_s, min(next_s, self._after_s))
 
-    def _is_due(self, span: Span, now_ns: int) -> bool:
-        first_ns = (span.start_time or now_ns) + self._after_ns
-        return span.context.trace_flags.sampled and self._due_ns.get(span.context.span_id, first_ns) <= now_ns
+    def _when_due_ns(self, span: Span, now_ns: int) -> float:
+        """When to send the next record of a span, as Unix time; never of one that is not sampled."""
+        if not span.context.trace_flags.sampled:
+            return math.inf
+        first_ns = (span.start_time or now_ns) + int(self._after_s * 1e9)
+        return self._due_ns.get(span.context.span_id, first_ns)
 
 
 def _places() -> dict[int, FrameType]:

@@ -1,8 +1,11 @@
-"""multiprocessing: child processes send their last spans, though they end without running exit handlers."""
+"""multiprocessing: child processes send their last spans, though they end without exit handlers or by SIGTERM."""
 
+import sys
 from types import ModuleType
 
+from otel_agent.enrichments.termination import arrivals
 from otel_agent.flush import flush
+from otel_agent.guard import guard
 
 
 def instrument(library: ModuleType) -> None:
@@ -10,5 +13,8 @@ def instrument(library: ModuleType) -> None:
 
     def flush_at_end(_: object) -> None:
         library.Finalize(None, flush, exitpriority=-100)
+        if sys.platform != "win32":
+            with guard("watch for SIGTERM"):
+                arrivals.watch()
 
     library.register_after_fork(library, flush_at_end)

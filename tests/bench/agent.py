@@ -28,6 +28,8 @@ from bench.report import percentile, show, show_most, spread
 BOOTSTRAP = Path(__file__).parents[2] / "otel_agent" / "bootstrap"
 MOST_CPU_PERCENT, MOST_P99_MS, MOST_START_S, MOST_RSS_MB = 5.0, 1.0, 0.5, 20.0
 SPANS = 20_000
+# So long after a request a host does nothing any more but what goes by the clock, which is measured for so long.
+_UNTIL_IDLE_S, _IDLE_S = 1.0, 2.0
 
 # What every host script begins with: one request's work, of which `own_ms` is the part in which no agent has a say.
 _COMMON = """
@@ -64,18 +66,18 @@ async def serve(call, next_line):
         await call(n)
     ready["rss_mb"] = psutil.Process().memory_info().rss / 1e6
     print(json.dumps(ready), flush=True)
-    done_cpu_s = time.process_time()
+    done_cpu_s, done_s = time.process_time(), time.monotonic()
     while line := await next_line():
-        wall, thread, outside = [], [], []
+        wall, thread, outside, waited_s = [], [], [], time.monotonic() - done_s
         for n in range(int(line)):
             start_s, start_thread_s = time.perf_counter(), time.thread_time()
             await call(n)
             wall.append((time.perf_counter() - start_s) * 1000)
             thread.append((time.thread_time() - start_thread_s) * 1000)
             outside.append(thread[-1] - own_ms)
-        last_cpu_s, done_cpu_s = done_cpu_s, time.process_time()
-        cpu_ms = (done_cpu_s - last_cpu_s) * 1000 / int(line)
-        figures = {"wall_ms": wall, "thread_ms": thread, "outside_ms": outside, "cpu_ms": cpu_ms}
+        last_cpu_s, done_cpu_s, done_s = done_cpu_s, time.process_time(), time.monotonic()
+        cpu_ms = (done_cpu_s - last_cpu_s) * 1000
+        figures = {"wall_ms": wall, "thread_ms": thread, "outside_ms": outside, "cpu_ms": cpu_ms, "waited_s": waited_s}
         print(json.dumps(figures), flush=True)
 """
 
@@ -184,7 +186,7 @@ def _measure_application(name: str, script: str, port: int, directory: str, args
     seeds = [range(first, first + args.pairs) for first in range(0, args.repeats * args.pairs, args.pairs)]
     pairs = [_pairs(script, port, directory, args, some) for some in seeds]
     alike = [_pairs(script, None, directory, args, some[:2]) for some in seeds]
-    plain_ms = [turn["cpu_ms"] for one in pairs for turn in one.turns[0]]
+    plain_ms = [one.cpu_ms(0) for one in pairs]
     elapsed_ms = [value for one in pairs for turn in one.turns[0] for value in turn["wall_ms"]]
     times = f"{statistics.median(elapsed_ms):.1f} ms, of it {statistics.median(plain_ms):.1f} ms CPU"
     show(f"{name}: a request without the agent", times)
@@ -221,11 +223,24 @@ class _Pairs:
 
     ready: tuple[list[dict[str, float]], list[dict[str, float]]] = field(default_factory=lambda: ([], []))
     turns: tuple[list[dict[str, Any]], list[dict[str, Any]]] = field(default_factory=lambda: ([], []))
+    idle: tuple[list[dict[str, float]], list[dict[str, float]]] = field(default_factory=lambda: ([], []))
+
+    def cpu_ms(self, index: int) -> float:
+        """CPU of a request, all threads; what a host does by the clock while the other has its turn is left out.
+
+        It is the mean of all turns: what is done every few seconds falls into few of them.
+        """
+        idle_ms_per_s = statistics.fmean(idle["cpu_ms"] / idle["waited_s"] for idle in self.idle[index])
+        spent_ms = sum(turn["cpu_ms"] - turn["waited_s"] * idle_ms_per_s for turn in self.turns[index])
+        return float(spent_ms / sum(len(turn["thread_ms"]) for turn in self.turns[index]))
+
+    def mean_ms(self, index: int, key: str) -> float:
+        """Mean of all requests."""
+        return statistics.fmean(value for turn in self.turns[index] for value in turn[key])
 
     def overhead(self) -> float:
-        """Percent of CPU more, over all turns together: what is done every few seconds falls into few of them."""
-        plain_ms, traced_ms = (sum(turn["cpu_ms"] for turn in turns) for turns in self.turns)
-        return (traced_ms / plain_ms - 1) * 100
+        """Percent of CPU more."""
+        return (self.cpu_ms(1) / self.cpu_ms(0) - 1) * 100
 
     def overhead_of_parts(self) -> float:
         """Percent of CPU more that requests take outside of the host's own work, and that other threads take.
@@ -233,13 +248,10 @@ class _Pairs:
         What the host's own work takes is left out: it is the same code, and differs by more than the agent costs.
         """
         plain, traced = (
-            statistics.fmean(
-                turn["cpu_ms"] - statistics.fmean(turn["thread_ms"]) + statistics.fmean(turn["outside_ms"])
-                for turn in turns
-            )
-            for turns in self.turns
+            self.cpu_ms(index) - self.mean_ms(index, "thread_ms") + self.mean_ms(index, "outside_ms")
+            for index in (0, 1)
         )
-        return (traced - plain) / statistics.fmean(turn["cpu_ms"] for turn in self.turns[0]) * 100
+        return (traced - plain) / self.cpu_ms(0) * 100
 
     def added(self, key: str, share: float) -> float:
         """Milliseconds more at a percentile of all requests."""
@@ -268,15 +280,32 @@ def _run_pair(
     for index in (0, 1) if seed % 2 else (1, 0):
         host = hosts[index] = _start(script, port if index else None, directory, str(time.time()), seed=seed)
         pairs.ready[index].append(json.loads(host.stdout.readline() if host.stdout else ""))
-    pipes = {index: (host.stdin, host.stdout) for index, host in hosts.items() if host.stdin and host.stdout}
+    _pause(hosts, _UNTIL_IDLE_S)
     for turn in range(args.turns):
         for index in (0, 1) if turn % 2 else (1, 0):
-            into, out = pipes[index]
-            into.write(f"{args.requests}\n")
-            into.flush()
-            pairs.turns[index].append(json.loads(out.readline()))
+            pairs.turns[index].append(_ask(hosts[index], args.requests))
+    for index, late in enumerate(_pause(hosts, _UNTIL_IDLE_S)):
+        pairs.turns[index].append(late)
+    for index, idle in enumerate(_pause(hosts, _IDLE_S)):
+        pairs.idle[index].append(idle)
     for host in hosts.values():
         host.communicate()
+
+
+def _pause(hosts: dict[int, subprocess.Popen[str]], pause_s: float) -> list[dict[str, Any]]:
+    """Ask nothing of the hosts for so long; return what they did meanwhile."""
+    time.sleep(pause_s)
+    return [_ask(hosts[index], 0) for index in (0, 1)]
+
+
+def _ask(host: subprocess.Popen[str], requests: int) -> dict[str, Any]:
+    """Let a host serve so many requests; return its figures since the last time."""
+    if host.stdin is None or host.stdout is None:
+        raise ValueError("the host has no pipes")
+    host.stdin.write(f"{requests}\n")
+    host.stdin.flush()
+    figures: dict[str, Any] = json.loads(host.stdout.readline())
+    return figures
 
 
 def _measure_spans(port: int, directory: str, repeats: int) -> None:

@@ -7,6 +7,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.sdk.resources import Resource
 
 from otel_agent import otlp_fields
+from otel_agent.attribute_values import CleanAttributes
 from otel_agent.otlp_fields import KnownAttributes, KnownFields, field, varint, with_resource
 
 
@@ -79,3 +80,15 @@ def test_lengths(length):
     tag_and_length = field(b"\x0a", bytes(length))[: -length or None]
 
     assert tag_and_length == b"\x0a" + varint(length)
+
+
+def test_attributes_that_come_again_are_encoded_once_for_each_tag():
+    """What many spans share is the same for all of them, and another one where it is written in another field."""
+    shared = CleanAttributes({"a": "b", "c": 0.5, "d": ["e"]})
+    spans, points = KnownAttributes(0x4A), KnownAttributes(0x3A)
+    expected = b"".join(spans.of(dict(shared)))
+
+    encoded = [b"".join(known.of(shared)) for known in (spans, spans, points, spans)]
+
+    assert encoded[0] == encoded[1] == encoded[3] == expected
+    assert encoded[2] == b"".join(points.of(dict(shared))) != expected

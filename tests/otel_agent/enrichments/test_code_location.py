@@ -1,6 +1,12 @@
 """Where in the host's code a span was made."""
 
+import sys
+
 import pytest
+
+from otel_agent.attribute_values import CleanAttributes
+from otel_agent.database import Database, StatementTracer
+from otel_agent.enrichments import code_location
 
 
 def _locations(sink, folder):
@@ -99,3 +105,42 @@ with trace.get_tracer("host").start_as_current_span("inner"):
 
     has = [(span.name, "code.line.number" in sink.attributes_of(span)) for _, _, span in sink.spans]
     assert has == [("SELECT", True), ("inner", False), ("SELECT", False), ("inner", False)]
+
+
+def test_each_place_has_its_own_location(sink, run_host, tmp_path):
+    """The same statement from two lines, and the same lines under two module names, are told apart."""
+    outcome = run_host(
+        """
+import sqlite3
+connection = sqlite3.connect(":memory:")
+code = compile("def load():\\n    connection.execute('SELECT 1')", __file__, "exec")
+for name in ("a", "b", "a"):
+    namespace = {"__name__": name, "connection": connection}
+    exec(code, namespace)
+    namespace["load"]()
+for _ in range(2):
+    connection.execute("SELECT 1")
+connection.execute("SELECT 1")
+""",
+        OTEL_EXPORTER_OTLP_ENDPOINT=sink.url,
+    )
+
+    assert outcome.err == ""
+    places = [
+        (attributes["code.function.name"], attributes["code.line.number"])
+        for attributes in (sink.attributes_of(span) for span in sink.spans_named("SELECT"))
+    ]
+    module = "__main__.<module>"
+    assert places == [("a.load", 2), ("b.load", 2), ("a.load", 2), (module, 10), (module, 10), (module, 11)]
+
+
+def test_what_is_kept_is_bounded():
+    """A host of ever new statements has no more of them kept than some hundred, and none that is long."""
+    frame = sys._getframe()
+    for number in range(2 * code_location._MOST_KNOWN):
+        code_location._placed(CleanAttributes(a=number), frame)
+
+    assert 0 < len(code_location._known) <= code_location._MOST_KNOWN
+    tracer, database = StatementTracer("a"), Database("sqlite")
+    kinds = [type(tracer.describe(f"SELECT {'x' * length}", database).attributes) for length in (10, 10_000)]
+    assert kinds == [CleanAttributes, dict]

@@ -46,11 +46,14 @@ def test_uwsgi_with_threads(options, start_uwsgi, stock, sink):
     assert stock.has_answered(span for _, _, span in sink.spans if span.name == "GET")
 
 
-def test_uwsgi_without_threads_serves(start_uwsgi, sink):
-    """Without it the app serves as ever and nothing hangs, though nothing need arrive: `spanwise doctor` says so."""
-    app = start_uwsgi(sink.url, "--lazy-apps")
+@pytest.mark.parametrize(("options", "loading"), [(["--lazy-apps"], 2), ([], 1)], ids=["lazy apps", "forked"])
+def test_uwsgi_without_threads_serves(options, loading, start_uwsgi, sink):
+    """Without it the agent stays away from the app, which serves as ever, and each process that loads it says so."""
+    app = start_uwsgi(sink.url, *options)
 
     app.get_all([f"/items/{number + 1}" for number in range(10)])
     app.terminate(limit_s=20)
 
-    assert "spanwise: " not in app.errors.read_text()
+    said = [line for line in app.errors.read_text().splitlines() if "spanwise: " in line]
+    assert [line.partition("with ")[2] for line in said] == ["--enable-threads"] * loading
+    assert (sink.spans, sink.metrics) == ([], [])
