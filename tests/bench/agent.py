@@ -30,7 +30,7 @@ MOST_CPU_PERCENT, MOST_P99_MS, MOST_START_S, MOST_RSS_MB = 5.0, 1.0, 0.5, 20.0
 SPANS = 20_000
 # Of a request of 10 ms, what is neither waiting nor the framework's and the database's.
 _WORK_S = 0.0072
-# So old a host is measured: its first two readings of metrics cost three times as much as all others.
+# So old a host is measured: its first two readings of metrics cost two to three times as much as all others.
 _SETTLE_S = 4.5
 # So long after a request a host does nothing any more but what goes by the clock, which is measured for so long.
 _UNTIL_IDLE_S, _IDLE_S = 1.0, 2.0
