@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from otel_agent.guard import guard
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from opentelemetry.metrics import Meter
 
     from otel_agent.first_use import FirstUse
@@ -86,9 +88,14 @@ def _settle() -> "Settings | None":
     name_the_service(service_name_of)
     leave_process_tree()  # a child may be there before anything is used here
     with open_diagnostics(settings.log_level):
-        for warning in [f"nothing is recorded: {obstacle}"] if obstacle else warnings:
-            _logger.warning(warning)
+        _say(warnings)
     return None if obstacle else settings
+
+
+def _say(warnings: "Iterable[str]") -> None:
+    """Say what keeps the agent away, or else what its settings are warned of."""
+    for warning in [f"nothing is recorded: {obstacle}"] if obstacle else warnings:
+        _logger.warning(warning)
 
 
 def _wait_for_calls(disabled: frozenset[str]) -> "FirstUse":
@@ -147,13 +154,11 @@ def _start() -> bool:
     settings, warnings = read_process_environment()  # the host may have changed it
     if _is_without_threads():
         obstacle = "uWSGI runs without threads of Python; start it with --enable-threads"
-        with open_diagnostics(settings.log_level):
-            _logger.warning("nothing is recorded: %s", obstacle)
-        return False
     disabled = settings.disabled_instrumentations
     with open_diagnostics(settings.log_level):
-        for warning in warnings:
-            _logger.warning(warning)
+        _say(warnings)
+        if obstacle:
+            return False
         with guard("start the agent, so this process sends nothing"):
             from otel_agent.enrichments import AT_ONCE, ENRICHMENTS, start_enrichments
             from otel_agent.instrumentations import instrument_libraries, instrument_other_libraries

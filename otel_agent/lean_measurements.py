@@ -28,12 +28,12 @@ from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from opentelemetry.trace.propagation import _SPAN_KEY
 
 from otel_agent.attribute_values import CleanAttributes
 from otel_agent.background import BackgroundThread
-from otel_agent.current_context import get_current
+from otel_agent.current_context import get_current, with_span
 
 # The attribute of an instrument that holds the series known, by key.
 _KNOWN = "_spanwise_series"
@@ -204,7 +204,7 @@ def _add_to_histogram(series: _Series, aggregation: Any, batch: list[_Taken]) ->
 
 
 def _context_of(span: SpanContext | None) -> Context:
-    return Context() if span is None or not span.is_valid else set_span_in_context(NonRecordingSpan(span), Context())
+    return Context() if span is None or not span.is_valid else with_span(NonRecordingSpan(span), Context())
 
 
 def _add_up_in_background(_is_last: bool) -> float:

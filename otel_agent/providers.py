@@ -31,6 +31,7 @@ from otel_agent.guard import guard
 from otel_agent.metric_readers import MetricReaders
 from otel_agent.settings import BatchSettings, Settings, tls_files
 from otel_agent.span_processors import ListeningProcessors
+from otel_agent.span_watch import FLAGS
 from otel_agent.transport import HttpTransport, Tls
 
 # How long the host's exit may wait for a collector that does not answer; the SDK alone waits 30 s per signal.
@@ -53,17 +54,13 @@ class _Queueing:
         self._end()
 
 
-# Where in a SpanContext, which is a tuple.
-_FLAGS = 3
-
-
 class _SpanProcessor(_Queueing, SpanProcessor):
     """Queues the sampled spans that end."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span."""
         context: Any = span._context
-        if context and context[_FLAGS] & TraceFlags.SAMPLED:
+        if context and context[FLAGS] & TraceFlags.SAMPLED:
             self._queue.put(span)
 
 

@@ -3,6 +3,9 @@
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
+# Where in a SpanContext, which is a tuple: its properties cost a call each, on every span.
+SPAN_ID, FLAGS = 1, 3
+
 
 def watch_spans(processor: SpanProcessor) -> bool:
     """Have the global provider tell a processor of its spans; False where the provider is not the SDK's."""

@@ -9,10 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from otel_agent.enrichments._worker import Worker
 from otel_agent.forks import in_children
-from otel_agent.span_watch import watch_spans
-
-# Where in a SpanContext, which is a tuple.
-_SPAN_ID = 1
+from otel_agent.span_watch import SPAN_ID, watch_spans
 
 
 class OpenSpanTable(SpanProcessor):
@@ -34,7 +31,7 @@ class OpenSpanTable(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - the SDK's name
         """Take the span down."""
         context: Any = span._context
-        self._entries[context[_SPAN_ID]] = ref(span), get_ident()
+        self._entries[context[SPAN_ID]] = ref(span), get_ident()
         for worker in self._workers:
             if worker.is_idle:
                 worker.wake()
@@ -43,7 +40,7 @@ class OpenSpanTable(SpanProcessor):
         """Strike it out."""
         context: Any = span._context
         if context is not None:
-            self._entries.pop(context[_SPAN_ID], None)
+            self._entries.pop(context[SPAN_ID], None)
 
     def spans(self) -> list[tuple[Span, int]]:
         """Return the open spans and the ids of the threads they started in, those that started first coming first."""

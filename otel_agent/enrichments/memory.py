@@ -21,7 +21,7 @@ from otel_agent.enrichments._worker import Worker
 from otel_agent.forks import in_children
 from otel_agent.readings import Reading, callback
 from otel_agent.settings import process_settings
-from otel_agent.span_watch import watch_spans
+from otel_agent.span_watch import SPAN_ID, watch_spans
 
 if sys.platform != "win32":
     from resource import RUSAGE_SELF, getrusage
@@ -30,8 +30,6 @@ _SERVER, _CONSUMER = SpanKind.SERVER, SpanKind.CONSUMER
 _MAX_ENDPOINTS = 200
 _UNREADABLE = (OSError, ValueError, ImportError)
 _OTHER = "other"
-# Where in a SpanContext, which is a tuple.
-_SPAN_ID = 1
 # Nobody but the requests' own threads adds much between two that follow each other so closely.
 _SOON_NS = 5_000_000
 # How long the allocations are traced after the agent's own verdict.
@@ -165,10 +163,10 @@ class EndpointGrowth(SpanProcessor):
         context: Any = span._context
         with self._lock:
             self._alone = None
-            self._in_flight.add(context[_SPAN_ID])
+            self._in_flight.add(context[SPAN_ID])
             if len(self._in_flight) == 1:
                 try:
-                    self._alone = context[_SPAN_ID], self._settle(span._start_time or 0)
+                    self._alone = context[SPAN_ID], self._settle(span._start_time or 0)
                 except _UNREADABLE:
                     return
 
@@ -179,9 +177,9 @@ class EndpointGrowth(SpanProcessor):
             return
         context: Any = span._context
         with self._lock:
-            self._in_flight.discard(context[_SPAN_ID])
+            self._in_flight.discard(context[SPAN_ID])
             alone = self._alone
-            if alone is not None and alone[0] == context[_SPAN_ID]:
+            if alone is not None and alone[0] == context[SPAN_ID]:
                 self._alone = None
                 try:
                     end = self._resident.read_bound(), self.traced_bytes()

@@ -37,9 +37,10 @@ _UNTIL_IDLE_S, _IDLE_S = 1.0, 2.0
 
 # What every host script begins with: one request's work, of which `own_ms` is the part in which no agent has a say.
 _COMMON = """
-own_ms = 0.0
 import json, os, sqlite3, sys, threading, time
 import psutil
+
+own_ms = 0.0
 
 connection = sqlite3.connect(":memory:", check_same_thread=False)
 connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, amount REAL, state TEXT)")
