@@ -141,21 +141,32 @@ def test_each_child_sends_once(sink, run_host):
 def test_threads_stand_aside_while_the_host_forks(run_host, dead_port):
     """While a quiet host forks, it has no thread but its own, of which Python 3.12 and later would warn; after, it has.
 
-    A hook that is registered first is called last before a fork.
+    The span that is open keeps OpenSpans at work, and the statement's, which nobody takes, Spans. A hook that is
+    registered first is called last before a fork.
     """
     script = """
-import os, sqlite3, threading, time
-sqlite3.connect(":memory:").execute("SELECT 1")
-time.sleep(0.3)
-pid = os.fork()
-if pid == 0:
-    os._exit(0)
-os.waitpid(pid, 0)
-time.sleep(0.2)
-print(SEEN, sorted(BACKGROUND_THREADS.values()))
+import os, sqlite3, time
+from opentelemetry import trace
+
+def wait_for_threads():
+    end = time.monotonic() + 10
+    while sorted(BACKGROUND_THREADS.values()) != THREADS and time.monotonic() < end:
+        time.sleep(0.01)
+
+with trace.get_tracer("host").start_as_current_span("work"):
+    sqlite3.connect(":memory:").execute("SELECT 1")
+    wait_for_threads()
+    time.sleep(0.3)  # none of them has anything in hand by then
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    wait_for_threads()
+    print(SEEN, sorted(BACKGROUND_THREADS.values()))
 """
     first = "import builtins, os\nbuiltins.SEEN = []\n" + (
         "os.register_at_fork(before=lambda: SEEN.append(len(os.listdir('/proc/self/task'))))\n"
+        "THREADS = ['MetricReaders', 'OpenSpans', 'Spans']\n"
     )
     boot = "from otel_agent.boot import boot\nboot()\nfrom otel_agent.background import BACKGROUND_THREADS\n"
 
@@ -163,4 +174,4 @@ print(SEEN, sorted(BACKGROUND_THREADS.values()))
         first + boot + script, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{dead_port}", PYTHONPATH=str(ROOT)
     )
 
-    assert (outcome.code, outcome.out, outcome.err) == (0, "[1] ['MetricReaders', 'Spans']\n", "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "[1] ['MetricReaders', 'OpenSpans', 'Spans']\n", "")
