@@ -38,28 +38,38 @@ def test_metrics_arrive_within_five_seconds(sink, clean_environment):
     assert 10_000_000 < rss[0] < 500_000_000
 
 
-def test_forked_child_measures_itself(sink, run_host):
+def test_forked_child_measures_itself(sink, clean_environment):
     """A forked child reports its own memory, under its own instance."""
     script = """
-import os, sys, time
+import os, sys
 pid = os.fork()
 if pid == 0:
     ballast = bytearray(b"x" * 60_000_000)
-    time.sleep(1.5)
+    sys.stdin.read()
     sys.exit(0)
 os.waitpid(pid, 0)
-print(os.getpid(), pid)
 """
 
-    outcome = run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, SPANWISE_PROCESS_METRICS_INTERVAL="1")
+    def largest():
+        rss = {}
+        for resource, _, metric in sink.metrics:
+            if metric.name == "process.memory.usage":
+                pid, value = resource["process.pid"], metric.sum.data_points[0].as_int
+                rss[pid] = max(value, rss.get(pid, 0))
+        return rss
 
-    parent, child = (int(word) for word in outcome.out.split())
-    rss = {}
-    for resource, _, metric in sink.metrics:
-        if metric.name == "process.memory.usage":
-            rss[resource["process.pid"]] = max(metric.sum.data_points[0].as_int, rss.get(resource["process.pid"], 0))
-    assert rss.keys() == {parent, child}
-    assert rss[child] > rss[parent] + 40_000_000
+    host = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env=clean_environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "SPANWISE_PROCESS_METRICS_INTERVAL": "1"},
+        stdin=subprocess.PIPE,
+    )
+    has_both = sink.wait_for(lambda: len(largest()) == 2, timeout_s=15)
+    host.communicate(timeout=10)
+
+    assert has_both, largest()
+    parent = largest().pop(host.pid)
+    (child,) = (value for pid, value in largest().items() if pid != host.pid)
+    assert child > parent + 40_000_000
 
 
 def test_unique_memory_is_read_seldom():

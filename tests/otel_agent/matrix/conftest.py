@@ -96,6 +96,14 @@ class App:
             self.kill()
         return code
 
+    def abort(self) -> str:
+        """End it where it hangs; return what it has written to stderr, last of all the stack of each thread."""
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        return self.errors.read_text()
+
     def family(self) -> list[psutil.Process]:
         """Return all processes that it has started."""
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -138,7 +146,8 @@ def start_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         port = free_port()
         steering = ("OTEL_", "PYTHON", "SPANWISE_", "COV_", "PYTEST_", "DJANGO_", "FLASK_")
         base = {key: value for key, value in os.environ.items() if not key.startswith(steering)}
-        base |= {"PYTHONPATH": str(folder), "SHOP_DB": str(folder / "shop.db"), "PYTHONUNBUFFERED": "1"} | variables
+        base |= {"PYTHONPATH": str(folder), "SHOP_DB": str(folder / "shop.db"), "PYTHONUNBUFFERED": "1"}
+        base |= {"PYTHONFAULTHANDLER": "1"} | variables
         program = shutil.which(command[0], path=BIN) or command[0]
         words = [word.replace("{port}", str(port)) for word in command[1:]]
         started.append(_run_app([program, *words], folder, port, env=base | agent_environment(name, endpoint, base)))

@@ -23,6 +23,12 @@ def check_tasks(sink, stock):
     assert stock.has_answered(calls)
 
 
+def timeline(sink):
+    """Return when each span ended, in seconds of the day, with its service and name."""
+    ends = [(span.end_time_unix_nano, resource["service.name"], span.name) for resource, _, span in sink.spans]
+    return [f"{end_ns / 1e9 % 86400:.3f} {service}: {name}" for end_ns, service, name in sorted(ends)]
+
+
 def test_in_memory_broker(start_app, stock, sink, record_property):
     """With sender and worker in one process a task is still one trace, from the one through the other."""
     record_property("cell", ("Ways to start", "Celery", "plain"))
@@ -55,7 +61,7 @@ def test_pools_in_one_process(pool, start_app, stock, worker_variables, sink):
     variables.pop("PYTHONPATH", None)
     sender = start_app(["python", "celery_app.py", str(ITEMS), str(CALLS)], sink.url, "sender", **variables)
 
-    assert sender.wait(30) == 0, sender.errors.read_text()
+    assert sender.wait(30) == 0, "\n".join([sender.errors.read_text(), worker.abort(), *timeline(sink)])
     code = worker.terminate(limit_s=20)
 
     assert (code, "spanwise: " in worker.errors.read_text()) == (0, False)
