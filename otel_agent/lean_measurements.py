@@ -9,8 +9,9 @@ import os
 import sys
 from _thread import allocate_lock
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from opentelemetry.context import Context
@@ -22,7 +23,7 @@ from opentelemetry.sdk.metrics import (
 )
 from opentelemetry.sdk.metrics._internal import instrument as sdk
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
-from opentelemetry.sdk.metrics._internal.aggregation import _ExplicitBucketHistogramAggregation
+from opentelemetry.sdk.metrics._internal.aggregation import _ExplicitBucketHistogramAggregation, _SumAggregation
 from opentelemetry.sdk.metrics._internal.exemplar import AlignedHistogramBucketExemplarReservoir
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
@@ -60,8 +61,8 @@ class _Series(NamedTuple):
     is_exemplar: Callable[[SpanContext | None], bool]
 
 
-# What is taken down of a measurement: its amount, its time, and of its context no more than the span.
-_Taken = tuple[float, int, SpanContext | None]
+# What is taken down of a measurement: its series, its amount, its time, and of its context no more than the span.
+_Taken = tuple[_Series, float, int, SpanContext | None]
 
 # The filters of exemplars that ask for nothing but the span, and what they answer.
 _FILTERS: dict[type, Callable[[SpanContext | None], bool]] = {
@@ -70,8 +71,7 @@ _FILTERS: dict[type, Callable[[SpanContext | None], bool]] = {
     TraceBasedExemplarFilter: lambda span: span is not None and bool(span.trace_flags & TraceFlags.SAMPLED),
 }
 
-# The measurements that wait: their series, and what is taken down.
-_waiting: deque[tuple[_Series, float, int, SpanContext | None]] = deque()
+_waiting: deque[_Taken] = deque()
 _adding_up = allocate_lock()
 
 
@@ -150,27 +150,28 @@ def add_up() -> None:
 
 def _add_up() -> None:
     while _waiting:
-        batches: dict[int, tuple[_Series, list[_Taken]]] = {}
-        for _ in range(min(len(_waiting), _MANY)):
-            series, amount, time_ns, span = _waiting.popleft()
-            batch = batches.get(id(series)) or batches.setdefault(id(series), (series, []))
-            batch[1].append((amount, time_ns, span))
-        for series, taken in batches.values():
+        batches: defaultdict[int, list[_Taken]] = defaultdict(list)
+        for taken in [_waiting.popleft() for _ in range(min(len(_waiting), _MANY))]:
+            batches[id(taken[0])].append(taken)
+        for batch in batches.values():
+            series = batch[0][0]
             for aggregation in series.aggregations:
-                add = _add_to_histogram if _is_plain(aggregation) else _add_officially
-                add(series, aggregation, taken)
+                _way_to_add(aggregation)(series, aggregation, batch)
 
 
-def _is_plain(aggregation: Any) -> bool:
-    """Tell whether it is a histogram that keeps the last exemplar of each bucket."""
-    return (
-        type(aggregation) is _ExplicitBucketHistogramAggregation
-        and type(aggregation._reservoir) is AlignedHistogramBucketExemplarReservoir
-    )
+def _way_to_add(aggregation: Any) -> Callable[[_Series, Any, list[_Taken]], None]:
+    """Return what adds a batch to it; sums, and histograms that keep the last exemplar of a bucket, have short ways."""
+    kind = type(aggregation)
+    if kind is _SumAggregation:
+        return _add_to_sum
+    if kind is _ExplicitBucketHistogramAggregation:
+        is_plain = type(aggregation._reservoir) is AlignedHistogramBucketExemplarReservoir
+        return _add_to_histogram if is_plain else _add_officially
+    return _add_officially
 
 
 def _add_officially(series: _Series, aggregation: Any, batch: list[_Taken]) -> None:
-    for amount, time_ns, span in batch:
+    for _, amount, time_ns, span in batch:
         measurement: Any = object.__new__(Measurement)
         measurement.__dict__.update(
             value=amount,
@@ -182,25 +183,47 @@ def _add_officially(series: _Series, aggregation: Any, batch: list[_Taken]) -> N
         aggregation.aggregate(measurement, series.is_exemplar(span))
 
 
+def _add_to_sum(series: _Series, aggregation: Any, batch: list[_Taken]) -> None:
+    """Add a batch at once, and offer as exemplars those that the filter lets pass."""
+    with aggregation._lock:
+        value = aggregation._value or 0
+        for _, amount, _, _ in batch:  # unlike `sum`, whose way with floats depends on Python's version
+            value += amount
+        aggregation._value = value
+    for taken in batch:
+        if series.is_exemplar(taken[-1]):
+            _offer(aggregation, taken)
+
+
 def _add_to_histogram(series: _Series, aggregation: Any, batch: list[_Taken]) -> None:
     """Add a batch at once, and offer as exemplars those alone that later ones would not replace."""
-    bounds, amounts = aggregation._boundaries, [amount for amount, _, _ in batch]
+    bounds, amounts = aggregation._boundaries, [taken[1] for taken in batch]
     buckets = [bisect_left(bounds, amount) for amount in amounts]
     with aggregation._lock:
         if aggregation._value is None:
             aggregation._value = aggregation._get_empty_bucket_counts()
-        for bucket in buckets:
-            aggregation._value[bucket] += 1
+        for bucket, count in Counter(buckets).items():
+            aggregation._value[bucket] += count
         aggregation._sum += sum(amounts)
         if aggregation._record_min_max:
             aggregation._min, aggregation._max = min(aggregation._min, *amounts), max(aggregation._max, *amounts)
-    without = set(buckets)
-    for bucket, (amount, time_ns, span) in zip(reversed(buckets), reversed(batch), strict=True):
-        if bucket in without and series.is_exemplar(span):
-            without.remove(bucket)
-            aggregation._reservoir.offer(amount, time_ns, series.attributes, _context_of(span))
-        if not without:
-            break
+    for taken in _last_exemplars(series, buckets, batch):
+        _offer(aggregation, taken)
+
+
+def _last_exemplars(series: _Series, buckets: list[int], batch: list[_Taken]) -> Iterator[_Taken]:
+    """Give the last measurement of each bucket that the filter lets pass, which is mostly the last of all there."""
+    for bucket, last in dict(zip(buckets, batch, strict=True)).items():
+        if series.is_exemplar(last[-1]):
+            yield last
+        else:
+            backward = zip(reversed(buckets), reversed(batch), strict=True)
+            yield from islice((one for its, one in backward if its == bucket and series.is_exemplar(one[-1])), 1)
+
+
+def _offer(aggregation: Any, taken: _Taken) -> None:
+    series, amount, time_ns, span = taken
+    aggregation._reservoir.offer(amount, time_ns, series.attributes, _context_of(span))
 
 
 def _context_of(span: SpanContext | None) -> Context:

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import psutil
 from opentelemetry.metrics import Meter
@@ -12,6 +11,11 @@ from opentelemetry.metrics import Meter
 from otel_agent import gc_metrics, machine_metrics
 from otel_agent.guard import guard
 from otel_agent.readings import Reading, callback, read_together
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 NAME = "process_metrics"
 
@@ -30,15 +34,7 @@ def _process() -> psutil.Process:
     return _process_of(os.getpid())
 
 
-def _read_status() -> tuple[int, Any]:
-    """Return the number of threads and the context switches, which Linux tells in one file."""
-    process = _process()
-    with process.oneshot():
-        return process.num_threads(), process.num_ctx_switches()
-
-
 _cpu_times = read_together(os.times)
-_status = read_together(_read_status)
 _memory = read_together(lambda: _process().memory_info())
 
 
@@ -92,10 +88,15 @@ def _disk_io() -> Reading:
 
 
 def _context_switches() -> Reading:
-    _, switches = _status()
+    """Return those of all threads; what psutil reads on Linux are those of the main thread alone."""
+    if resource is None:
+        voluntary, involuntary = _process().num_ctx_switches()
+    else:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        voluntary, involuntary = usage.ru_nvcsw, usage.ru_nivcsw
     return [
-        (switches.voluntary, {"process.context_switch.type": "voluntary"}),
-        (switches.involuntary, {"process.context_switch.type": "involuntary"}),
+        (voluntary, {"process.context_switch.type": "voluntary"}),
+        (involuntary, {"process.context_switch.type": "involuntary"}),
     ]
 
 
@@ -130,7 +131,7 @@ def _observe_process(meter: Meter) -> None:
     name = "process.memory.unique"
     help_text = "Physical memory that no other process shares (USS), read every 30 s."
     meter.create_observable_up_down_counter(name, [callback(name, _UniqueMemory())], "By", help_text)
-    level("process.thread.count", "{thread}", "Threads of the process.", lambda: _status()[0])
+    level("process.thread.count", "{thread}", "Threads of the process.", lambda: _process().num_threads())
     counter("process.context_switches", "{context_switch}", "Context switches.", _context_switches)
     if hasattr(psutil.Process, "num_fds"):
         level("process.unix.file_descriptor.count", "{file_descriptor}", "Open files.", lambda: _process().num_fds())

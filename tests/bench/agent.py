@@ -351,8 +351,9 @@ def _start(script: str, port: int | None, directory: str, *arguments: str, seed:
             "OTEL_SERVICE_NAME": "bench",
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         }
-    command = [sys.executable, "-c", script, *arguments]
-    pipe = subprocess.PIPE
+    path = Path(directory, "app.py")  # a file, as hosts are: code that is typed in has no place to be found
+    path.write_text(script, encoding="utf-8")
+    command, pipe = [sys.executable, str(path), *arguments], subprocess.PIPE
     return subprocess.Popen(command, env=environment, cwd=directory, stdin=pipe, stdout=pipe, text=True)
 
 

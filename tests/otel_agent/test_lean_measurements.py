@@ -1,5 +1,7 @@
 """Measurements that are taken down where they are made and added up later."""
 
+import math
+
 import pytest
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
@@ -125,27 +127,48 @@ def test_a_measurement_within_another_is_not_lost(lean, monkeypatch):
     assert points(reader) == [({}, 2)]
 
 
-@pytest.mark.parametrize("filter_", [TraceBasedExemplarFilter(), AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter()])
+FILTERS = [TraceBasedExemplarFilter(), AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter()]
+
+
+def measured(is_lean, filter_, kind, amounts, **advisory):
+    """Return what a reader has of sixty measurements, every second one of them in a span that is sampled."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], exemplar_filter=filter_, shutdown_on_exit=False)
+    instrument = getattr(provider.get_meter("a"), f"create_{kind}")("b", **advisory)
+    official = type(instrument).record if kind == "histogram" else type(instrument).add
+    measure = lean_measurements._lean(official, -math.inf) if is_lean else official
+    for number in range(60):
+        flags = TraceFlags.DEFAULT if number % 2 else TraceFlags.SAMPLED
+        span = NonRecordingSpan(SpanContext(7, 10 + number, False, TraceFlags(flags)))
+        measure(instrument, amounts[number % len(amounts)], {"c": "d"}, set_span_in_context(span))
+    lean_measurements.add_up()
+    (point,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    return point
+
+
+@pytest.mark.parametrize("filter_", FILTERS)
 def test_a_histogram_says_what_the_sdks_says(filter_):
     """Counts, sum, extremes and the exemplar of each bucket are those of a histogram that adds up one by one."""
-    flags = (TraceFlags.SAMPLED, TraceFlags.DEFAULT)
-    contexts = [
-        set_span_in_context(NonRecordingSpan(SpanContext(7, 10 + number, False, TraceFlags(flags[number % 2]))))
-        for number in range(60)
-    ]
     said = []
     for is_lean in (False, True):
-        reader = InMemoryMetricReader()
-        provider = MeterProvider([reader], exemplar_filter=filter_, shutdown_on_exit=False)
-        histogram = provider.get_meter("a").create_histogram("b", explicit_bucket_boundaries_advisory=(1, 2, 4))
-        record = type(histogram).record
-        measure = lean_measurements._lean(record, 0.0) if is_lean else record
-        for number, context in enumerate(contexts):
-            measure(histogram, number % 7, {"c": "d"}, context)
-        lean_measurements.add_up()
-        (point,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+        point = measured(is_lean, filter_, "histogram", range(7), explicit_bucket_boundaries_advisory=(1, 2, 4))
         exemplars = [(one.value, one.span_id, one.trace_id, one.filtered_attributes) for one in point.exemplars]
         said.append((point.bucket_counts, point.count, point.sum, point.min, point.max, exemplars))
 
     assert said[0] == said[1]
     assert len(said[1][-1]) == (0 if isinstance(filter_, AlwaysOffExemplarFilter) else 4)
+
+
+@pytest.mark.parametrize("kind", ["counter", "up_down_counter"])
+@pytest.mark.parametrize("filter_", FILTERS)
+def test_a_sum_says_what_the_sdks_says(filter_, kind):
+    """The value is the same, to the last bit; of the spans that the filter lets pass, chance picks one as exemplar."""
+    amounts = (0.1, 0.2, 3) if kind == "counter" else (1, -0.7)
+    official, lean = (measured(is_lean, filter_, kind, amounts) for is_lean in (False, True))
+
+    assert lean.value == official.value
+    passes = {AlwaysOffExemplarFilter: range(0), TraceBasedExemplarFilter: range(10, 70, 2)}.get(
+        type(filter_), range(10, 70)
+    )
+    assert {one.span_id for one in lean.exemplars} <= set(passes)
+    assert len(lean.exemplars) == len(official.exemplars) == bool(passes)

@@ -72,6 +72,22 @@ os.waitpid(pid, 0)
     assert child > parent + 40_000_000
 
 
+def test_context_switches_are_those_of_all_threads(sink, run_host):
+    """A process whose threads wait many times, but not its main thread, has as many context switches."""
+    script = """
+import threading, time
+threads = [threading.Thread(target=lambda: [time.sleep(0.0001) for _ in range(1000)]) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+    run_host(script, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+
+    *_, switches = (metric for _, _, metric in sink.metrics if metric.name == "process.context_switches")
+    by_type = {sink.attributes_of(point)["process.context_switch.type"]: point for point in switches.sum.data_points}
+    assert by_type["voluntary"].as_int > 3000
+
+
 def test_unique_memory_is_read_seldom():
     """Asked again at once it tells what it has read before, for the kernel walks all pages to answer."""
     unique_memory = _UniqueMemory()

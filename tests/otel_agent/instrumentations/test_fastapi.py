@@ -50,3 +50,26 @@ def test_excluded_urls_are_not_traced(sink, run_host):
     run_host(HOST, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_PYTHON_FASTAPI_EXCLUDED_URLS="items/0,nowhere")
 
     assert sink.span_names() == ["GET /items/{item_id}"]
+
+
+def test_fastapis_own_exporter_sends_nothing_once_more(sink, run_host):
+    """What FASTAPI_OTEL_AUTO_CONFIGURE would add to the agent's providers as the application starts stays away."""
+    served = (
+        HOST[: HOST.rindex("print")]
+        + """
+calls = iter("12")
+async def receive():
+    if next(calls) == "1":
+        return {"type": "lifespan.startup"}
+    print(await ask("/items/1"))
+    return {"type": "lifespan.shutdown"}
+async def send(message):
+    print(message["type"])
+asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send))
+"""
+    )
+
+    outcome = run_host(served, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, FASTAPI_OTEL_AUTO_CONFIGURE="true")
+
+    assert outcome.out.split() == ["lifespan.startup.complete", "200", "lifespan.shutdown.complete"], outcome.err
+    assert sink.span_names() == ["GET /items/{item_id}"]
