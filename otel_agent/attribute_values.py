@@ -47,11 +47,16 @@ _MAPPINGS = (dict, OrderedDict, defaultdict, MappingProxyType, BoundedAttributes
 class CleanAttributes(dict[str, Any]):
     """Attributes that are clean already and that nobody changes, so that nobody needs to look at them again.
 
-    Others keep in its slots what they have made of it.
+    Others keep in its slots what they have made of it: its fields as bytes, and by instrument what measurements with
+    these attributes are added to.
     """
 
-    __slots__ = ("encoded", "series_key")
+    __slots__ = ("encoded", "series")
     encoded: tuple[bytes, bytes]
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.series: dict[Any, Any] = {}
 
 
 def clean_value(value: Any, most_characters: int | None = None) -> Any:

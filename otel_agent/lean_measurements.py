@@ -80,24 +80,27 @@ def _key(attributes: Any) -> Key | None:
     if not attributes:
         return (), ()
     kind = type(attributes)
-    if kind is CleanAttributes and hasattr(attributes, "series_key"):
-        known: Key = attributes.series_key
-        return known
     if kind is not dict and kind is not CleanAttributes:
         return None
     types = tuple(map(type, attributes.values()))
-    key = (tuple(attributes.items()), types) if _PLAIN.issuperset(types) else None
-    if kind is CleanAttributes:
-        attributes.series_key = key
-    return key
+    return (tuple(attributes.items()), types) if _PLAIN.issuperset(types) else None
+
+
+def _recall(instrument: Any, attributes: Any) -> _Series | None:
+    """Return what measurements with these attributes are added to, if the SDK has taken one before."""
+    known: dict[Key | None, _Series] | None = getattr(instrument, _KNOWN, None)
+    series = known.get(_key(attributes)) if known else None
+    if series is not None and type(attributes) is CleanAttributes:
+        attributes.series[instrument] = series
+    return series
 
 
 def _lean(official: Callable[..., None], least: float) -> Callable[..., None]:
     """Return what stands in for `record` or `add`, whose amounts must not be below `least`."""
 
     def measure(self: Any, amount: float, attributes: Any = None, context: Context | None = None) -> None:
-        known, config = getattr(self, _KNOWN, None), self._meter_config
-        series = known.get(_key(attributes)) if known else None
+        series: _Series | None = attributes.series.get(self) if type(attributes) is CleanAttributes else None
+        series, config = series or _recall(self, attributes), self._meter_config
         above: Any = (get_current() if context is None else context).get(_SPAN_KEY)
         span = None if above is None else getattr(above, "_context", above)
         if (
@@ -137,6 +140,7 @@ def _learn(instrument: Any, attributes: Any, context: Context | None) -> None:
                 return
             aggregations.append(aggregation)
     known[key] = _Series(dict(clean), tuple(aggregations), storages, consumer, instrument, is_exemplar)
+    _recall(instrument, attributes)
 
 
 def add_up() -> None:

@@ -77,7 +77,7 @@ class LeanSpan(sdk._Span):
     def set_attribute(self, key: str, value: Any) -> None:
         """Set a plain value where no limit is to be heeded, and leave the others to the SDK."""
         attributes = self._attributes
-        is_plain = type(key) is str and key and type(value) in _PLAIN and isinstance(attributes, SpanAttributes)
+        is_plain = type(key) is str and key and type(value) in _PLAIN and hasattr(attributes, "is_lean")
         if not (is_plain and attributes.has_room_for(1)):
             super().set_attribute(key, value)
             return

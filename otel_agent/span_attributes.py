@@ -10,6 +10,8 @@ from otel_agent.attribute_values import CleanAttributes
 class SpanAttributes(BoundedAttributes):
     """Attributes of a span that may share their dictionary with other spans until they change."""
 
+    # To ask for this is much quicker than `isinstance`, for the SDK's attributes are an abstract mapping.
+    is_lean = True
     maxlen: int | None = None
     dropped = 0
     max_value_len: int | None = None

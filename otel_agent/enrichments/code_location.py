@@ -10,7 +10,6 @@ from opentelemetry.trace import SpanKind
 
 from otel_agent.attribute_values import CleanAttributes
 from otel_agent.source_files import code_attributes, host_frame
-from otel_agent.span_attributes import SpanAttributes
 from otel_agent.span_watch import watch_spans
 
 # How many attributes a place has.
@@ -37,7 +36,7 @@ class CodeLocationProcessor(SpanProcessor):
         attributes: Any = span._attributes
         # Written past the SDK's inspection of values, which would cost more than all the rest, unless there are limits
         # to heed. Nobody else has seen the span yet, so no lock is needed.
-        if not (isinstance(attributes, SpanAttributes) and attributes.has_room_for(_ADDED)):
+        if not (hasattr(attributes, "is_lean") and attributes.has_room_for(_ADDED)):
             span.set_attributes(code_attributes(frame))
         elif type(attributes._dict) is CleanAttributes:
             attributes._dict = _placed(attributes._dict, frame)

@@ -31,7 +31,7 @@ NAME = "event_loop"
 
 # While a span is open in the loop, and while none is: a timer that wakes an idle process costs more than it tells.
 _BEAT_S = 0.05
-_IDLE_BEAT_S = 0.5
+_IDLE_BEAT_S = 0.6
 # From this lag on, spans are told that they waited.
 _BLOCKED_S = 0.05
 # So late a heartbeat makes the watchdog look at what the loop is doing.

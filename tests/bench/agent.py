@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bench.agent_hosts import FASTAPI, FLASK, STATEMENTS
 from bench.report import percentile, show, show_most, spread
 
 BOOTSTRAP = Path(__file__).parents[2] / "otel_agent" / "bootstrap"
@@ -34,130 +35,6 @@ _WORK_S = 0.0072
 _SETTLE_S = 4.5
 # So long after a request a host does nothing any more but what goes by the clock, which is measured for so long.
 _UNTIL_IDLE_S, _IDLE_S = 1.0, 2.0
-
-# What every host script begins with: one request's work, of which `own_ms` is the part in which no agent has a say.
-_COMMON = """
-import json, os, sqlite3, sys, threading, time
-import psutil
-
-own_ms = 0.0
-
-connection = sqlite3.connect(":memory:", check_same_thread=False)
-connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER, amount REAL, state TEXT)")
-connection.executemany("INSERT INTO orders (customer, amount, state) VALUES (?, ?, ?)",
-                       [(n % 97, n * 1.5, "open" if n % 3 else "paid") for n in range(3000)])
-
-def work(customer):
-    global own_ms
-    rows = connection.execute("SELECT id, amount FROM orders WHERE customer = ?", (customer,)).fetchall()
-    question = "SELECT sum(amount) FROM orders WHERE customer = ? AND state = 'open'"
-    total, = connection.execute(question, (customer,)).fetchone()
-    last, = connection.execute("SELECT max(id) FROM orders").fetchone()
-    start_s = time.thread_time()
-    for _ in range(WORK_ROUNDS):
-        text = json.dumps([{"id": row[0], "amount": row[1], "share": row[1] / total} for row in rows])
-        parsed = sorted(json.loads(text), key=lambda row: -row["amount"])
-    own_ms = (time.thread_time() - start_s) * 1000
-    return {"orders": parsed[:3], "total": total, "last": last}
-"""
-
-# How a host serves; that of Flask is the same without the words "async" and "await".
-_SERVE = """
-async def serve(call, next_line):
-    # The first request, then as many as each line asks for, answered with the figures since the last answer.
-    await call(0)
-    ready = {"start_s": time.time() - float(sys.argv[1]), "start_cpu_s": time.process_time()}
-    for n in range(50):
-        await call(n)
-    ready["rss_mb"] = psutil.Process().memory_info().rss / 1e6
-    print(json.dumps(ready), flush=True)
-    done_cpu_s, done_s = time.process_time(), time.monotonic()
-    while line := await next_line():
-        wall, thread, outside, waited_s = [], [], [], time.monotonic() - done_s
-        for n in range(int(line)):
-            start_s, start_thread_s = time.perf_counter(), time.thread_time()
-            await call(n)
-            wall.append((time.perf_counter() - start_s) * 1000)
-            thread.append((time.thread_time() - start_thread_s) * 1000)
-            outside.append(thread[-1] - own_ms)
-        last_cpu_s, done_cpu_s, done_s = done_cpu_s, time.process_time(), time.monotonic()
-        cpu_ms = (done_cpu_s - last_cpu_s) * 1000
-        figures = {"wall_ms": wall, "thread_ms": thread, "outside_ms": outside, "cpu_ms": cpu_ms, "waited_s": waited_s}
-        print(json.dumps(figures), flush=True)
-"""
-
-_FLASK = (
-    _COMMON
-    + _SERVE.replace("async ", "").replace("await ", "")
-    + """
-from flask import Flask
-app = Flask("bench")
-
-@app.get("/customers/<int:customer>")
-def page(customer):
-    answer = work(customer)
-    time.sleep(0.002)
-    return answer
-
-from werkzeug.test import EnvironBuilder
-def call(n):
-    environ = EnvironBuilder(path=f"/customers/{n % 97}", headers={"user-agent": "bench"}).get_environ()
-    statuses = []
-    b"".join(app(environ, lambda status, headers, exc_info=None: statuses.append(status)))
-    assert statuses == ["200 OK"], statuses
-
-serve(call, sys.stdin.readline)
-"""
-)
-
-_FASTAPI = (
-    _COMMON
-    + _SERVE
-    + """
-import asyncio
-from fastapi import FastAPI
-app = FastAPI()
-
-@app.get("/customers/{customer}")
-async def page(customer: int):
-    answer = work(customer)
-    await asyncio.sleep(0.002)
-    return answer
-
-async def call(n):
-    sent = []
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
-    async def send(message):
-        sent.append(message)
-    path = f"/customers/{n % 97}"
-    await app({
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
-        "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "client": ("127.0.0.1", 5),
-        "headers": [(b"host", b"bench"), (b"user-agent", b"bench")], "server": ("127.0.0.1", 80), "state": {},
-    }, receive, send)
-    assert sent[0]["status"] == 200, sent
-
-async def next_line():
-    return await asyncio.to_thread(sys.stdin.readline)
-
-asyncio.run(serve(call, next_line))
-"""
-)
-
-_STATEMENTS = """
-import sqlite3, sys, time
-connection = sqlite3.connect(":memory:")
-cursor = connection.cursor()
-for n in range(500):
-    cursor.execute("SELECT 1")
-start_s = time.process_time()
-for n in range(int(sys.argv[1])):
-    cursor.execute("SELECT 1")
-    if n % 200 == 0:
-        time.sleep(0.01)
-print(time.process_time() - start_s)
-"""
 
 
 def main() -> int:
@@ -172,7 +49,7 @@ def main() -> int:
     with _collector() as port, tempfile.TemporaryDirectory() as directory:
         held = [
             _measure_application(name, script, port, directory, args)
-            for name, script in (("Flask", _FLASK), ("FastAPI", _FASTAPI))
+            for name, script in (("Flask", FLASK), ("FastAPI", FASTAPI))
         ]
         _measure_spans(port, directory, args.repeats)
     for module in () if args.no_features else ("agent_costs", "agent_runtime_costs"):
@@ -213,6 +90,7 @@ def _measure_application(name: str, script: str, port: int, directory: str, args
         )
         added_ms = [pair.added(key, share) for pair in pairs]
         held.append(show_most(f"{name}: added {what}", added_ms, MOST_P99_MS, ".2f", " ms"))
+        show(f"{name}: added {what}, all pairs as one", f"{_together(pairs).added(key, share):.2f} ms")
     for what, key, most, unit in (
         ("start-up, CPU", "start_cpu_s", MOST_START_S, " s"),
         ("start-up", "start_s", MOST_START_S, " s"),
@@ -277,6 +155,15 @@ def _pairs(script: str, port: int | None, directory: str, args: argparse.Namespa
     return pairs
 
 
+def _together(some: list[_Pairs]) -> _Pairs:
+    """Take several for one: a percentile of all their requests varies less than the median of their percentiles."""
+    ready, turns, idle = (
+        tuple([figure for pairs in some for figure in getattr(pairs, name)[index]] for index in (0, 1))
+        for name in ("ready", "turns", "idle")
+    )
+    return _Pairs(ready, turns, idle)
+
+
 def _run_pair(
     pairs: _Pairs, script: str, port: int | None, directory: str, args: argparse.Namespace, seed: int
 ) -> None:
@@ -318,7 +205,7 @@ def _measure_spans(port: int, directory: str, repeats: int) -> None:
     """Print the CPU of one span, made, queued, encoded and sent, as the difference of two loops of statements."""
     costs_us = []
     for _ in range(repeats):
-        plain_s, traced_s = (float(_run(_STATEMENTS, p, directory, str(SPANS))) for p in (None, port))
+        plain_s, traced_s = (float(_run(STATEMENTS, p, directory, str(SPANS))) for p in (None, port))
         costs_us.append((traced_s - plain_s) / SPANS * 1e6)
     show_most("one statement span, made to sent (CPU)", costs_us, 100, ".1f", " µs")
 
@@ -359,11 +246,12 @@ def _start(script: str, port: int | None, directory: str, *arguments: str, seed:
 
 def _rounds_of_work() -> int:
     """How often a host repeats its work for a request to take about 10 ms on this machine, as busy as it now is."""
-    rows = [{"id": n, "amount": n * 1.5, "share": 0.123456789} for n in range(31)]
+    rows = [(n, n * 1.5) for n in range(31)]
     rounds_s = []
     for _ in range(5_000):
         start_s = time.thread_time()
-        sorted(json.loads(json.dumps(rows)), key=lambda row: -row["amount"])
+        text = json.dumps([{"id": row[0], "amount": row[1], "share": row[1] / 697.5} for row in rows])
+        sorted(json.loads(text), key=lambda row: -row["amount"])
         rounds_s.append(time.thread_time() - start_s)
     return max(1, round(_WORK_S / statistics.median(rounds_s)))
 

@@ -91,7 +91,26 @@ def test_attributes_known_to_be_clean_are_looked_at_once(lean):
         add(1, attributes)
 
     assert sorted(points(reader), key=str) == [({"a": 1}, 4), ({"a": True}, 1)]
-    assert clean.series_key == ((("a", 1),), (int,))
+    assert [series.attributes for series in clean.series.values()] == [{"a": 1}]
+
+
+def test_a_reader_that_comes_later_has_what_is_measured_then():
+    """Clean attributes do not hold on to what their measurements were added to before the provider got it."""
+    readers = [InMemoryMetricReader(), InMemoryMetricReader()]
+    provider = MeterProvider([readers[0]], shutdown_on_exit=False)
+    counter, clean = provider.get_meter("a").create_counter("b"), CleanAttributes({"a": 1})
+    add = lean_measurements._lean(type(counter).add, 0.0)
+    for _ in range(3):
+        add(counter, 1, clean)
+    lean_measurements.add_up()
+    provider.add_metric_reader(readers[1])
+    for _ in range(3):
+        add(counter, 1, clean)
+    waiting = len(lean_measurements._waiting)
+    lean_measurements.add_up()
+
+    assert waiting == 2  # the SDK has taken the first of them
+    assert [points(reader) for reader in readers] == [[({"a": 1}, 6)], [({"a": 1}, 3)]]
 
 
 def test_when_many_wait_they_are_added_up(lean, monkeypatch):
